@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slabs: claiming and releasing slots, committing and decommitting pages, and
+ * the generation floor that keeps old refs stale when the memory is gone.
+ */
+#include "config.h"
+
+#include "arena/slab.h"
+
+#include <string.h>
+
+#include "numa/osmem.h"
+#include "numa/record.h"
+
+#define LINE_BITS 64u
+#define WORDS_A_LINE 8u
+#define REF_BITS (64u - TIDEP_NUMBER_BITS) /* generation and slot index */
+
+/*
+ * A debug build has few generations, so that tests see slots retire and
+ * numbers used up.
+ */
+#ifdef TIDEP_DEBUG
+#define GENERATION_BITS_MAX 10u
+#else
+#define GENERATION_BITS_MAX REF_BITS
+#endif
+
+static_assert(TIDEP_GRANULE_SLOTS <= 1u << 12, "a slot index has 12 bits at most");
+static_assert(TIDEP_GENERATION_SHIFT + REF_BITS <= 64, "a word holds any ref's generation");
+
+static unsigned
+index_bits_of(uint32_t slots)
+{
+	unsigned bits = 0;
+
+	while (1u << bits < slots)
+		bits++;
+	return bits;
+}
+
+void
+tidep_arena_geometry(struct tidep_geometry *geometry, size_t bytes, size_t align)
+{
+	uint64_t stride = bytes < TIDEP_STRIDE_MIN ? TIDEP_STRIDE_MIN : bytes;
+	uint64_t slab_bytes = TIDEP_SLAB_BYTES_MIN;
+	unsigned generation_bits;
+
+	stride = (stride + align - 1) & ~(uint64_t)(align - 1);
+	while (slab_bytes < stride * TIDEP_SLAB_SLOTS && slab_bytes < TIDEP_SLAB_BYTES_MAX)
+		slab_bytes *= 2;
+	if (slab_bytes < stride)
+		slab_bytes = (stride + TIDEP_GRANULE_BYTES - 1) & ~(TIDEP_GRANULE_BYTES - 1);
+	geometry->stride = (uint32_t)stride;
+	geometry->slots = (uint32_t)(slab_bytes / stride);
+	geometry->granules = (uint32_t)(slab_bytes / TIDEP_GRANULE_BYTES);
+	geometry->reciprocal = UINT64_MAX / stride + 1;
+	geometry->index_bits = index_bits_of(geometry->slots);
+	generation_bits = REF_BITS - geometry->index_bits;
+	if (generation_bits > GENERATION_BITS_MAX)
+		generation_bits = GENERATION_BITS_MAX;
+	geometry->last_generation = (UINT64_C(1) << generation_bits) - 1;
+}
+
+uint64_t
+tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation)
+{
+	const struct tidep_granule *first = tidep_arena_granule_of(granule->base);
+	const struct tidep_space *space = tidep_arena_space_of(first);
+	uint64_t number = space->first_number + (uint64_t)(first - space->granules);
+
+	return number << REF_BITS | generation << index_bits_of(granule->slots) | slot;
+}
+
+static uint32_t
+lines(uint32_t bits)
+{
+	return (bits + LINE_BITS - 1) / LINE_BITS;
+}
+
+/* Sets or clears n bits from first; returns how many were not so before. */
+static uint32_t
+change_bits(uint64_t *line, uint32_t first, uint32_t n, bool value)
+{
+	uint32_t changed = 0;
+
+	while (n > 0) {
+		uint32_t at = first % LINE_BITS;
+		uint32_t here = LINE_BITS - at < n ? LINE_BITS - at : n;
+		uint64_t mask = (here == LINE_BITS ? UINT64_MAX : (UINT64_C(1) << here) - 1) << at;
+		uint64_t *bits = &line[first / LINE_BITS];
+		uint64_t old = *bits;
+
+		*bits = value ? old | mask : old & ~mask;
+		changed += (uint32_t)__builtin_popcountll(old ^ *bits);
+		first += here;
+		n -= here;
+	}
+	return changed;
+}
+
+/* The first bit from `from` on that is `value`, below end; or end. */
+static uint32_t
+find_bit(const uint64_t *line, uint32_t from, uint32_t end, bool value)
+{
+	while (from < end) {
+		uint64_t bits = line[from / LINE_BITS];
+
+		if (!value)
+			bits = ~bits;
+		bits >>= from % LINE_BITS;
+		if (bits != 0) {
+			from += (uint32_t)__builtin_ctzll(bits);
+			return from < end ? from : end;
+		}
+		from = (from / LINE_BITS + 1) * LINE_BITS;
+	}
+	return end;
+}
+
+/* Where a slab's words begin, at another line for each granule: see region.h. */
+static tidep_word *
+words_of(const struct tidep_granule *granule)
+{
+	const struct tidep_space *space = tidep_arena_space_of(granule);
+	size_t at = (size_t)(granule - space->granules);
+	size_t skew = (at * 11 + 21) * 64 % TIDEP_WORDS_SKEW_BYTES;
+
+	return (tidep_word *)(void *)(space->words + at * TIDEP_GRANULE_WORD_BYTES + skew);
+}
+
+void
+tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
+		       size_t *bytes)
+{
+	size_t page = tidep_numa_page_bytes();
+	uintptr_t first = (uintptr_t)granule->words & ~(page - 1);
+	uintptr_t end = ((uintptr_t)&granule->words[slots] + page - 1) & ~(page - 1);
+
+	*from = (char *)first;
+	*bytes = end - first;
+}
+
+struct tidep_slab *
+tidep_arena_slab_create(const struct tidep_geometry *geometry, struct tidep_bin *bin, unsigned node)
+{
+	size_t bytes = geometry->granules * TIDEP_GRANULE_BYTES;
+	uint32_t pages = (uint32_t)(bytes / tidep_numa_page_bytes());
+	struct tidep_granule *granule;
+	struct tidep_slab *slab;
+	tidep_word *words;
+	char *run;
+
+	slab = tidep_numa_record_alloc(sizeof(*slab) + (lines(geometry->slots) + lines(pages)) *
+							       sizeof(slab->empty[0]));
+	if (slab == NULL)
+		return NULL;
+	/*
+	 * A number whose generations are half used up is given up for good: its
+	 * slots would retire too soon. That strands 64 KiB of addresses, and
+	 * no memory.
+	 */
+	while ((run = tidep_arena_claim(node, geometry->granules, &granule)) != NULL &&
+	       granule->floor >> geometry->index_bits > geometry->last_generation / 2)
+		tidep_arena_release(node, run, geometry->granules, true);
+	if (run == NULL) {
+		tidep_numa_record_free(slab);
+		return NULL;
+	}
+	slab->bin = bin;
+	slab->granule = granule;
+	slab->node = node;
+	slab->pages = pages;
+	slab->empties = geometry->slots;
+	slab->committed = slab->empty + lines(geometry->slots);
+	change_bits(slab->empty, 0, geometry->slots, true);
+
+	words = words_of(granule);
+	for (uint32_t i = 0; i < geometry->granules; i++) {
+		struct tidep_granule *g = &granule[i];
+
+		g->base = run;
+		g->words = words;
+		g->reciprocal = geometry->reciprocal;
+		g->stride = geometry->stride;
+		g->slots = geometry->slots;
+		g->slab = slab;
+		/* Above every (generation, index) that a ref to this number ever had. */
+		g->first_generation = (granule->floor >> geometry->index_bits) + 1;
+		/* Release: a look-up that sees the bin sees the rest. */
+		atomic_store_explicit(&g->bin, bin, memory_order_release);
+	}
+	return slab;
+}
+
+/* The highest generation any slot's word has; 0: none was ever given out. */
+static uint64_t
+highest_generation(const struct tidep_slab *slab)
+{
+	const struct tidep_granule *granule = slab->granule;
+	uint64_t highest = 0;
+
+	for (uint32_t i = 0; i < granule->slots; i++) {
+		uint64_t word = atomic_load_explicit(&granule->words[i], memory_order_relaxed);
+
+		if (tidep_arena_generation(word) > highest)
+			highest = tidep_arena_generation(word);
+	}
+	return highest;
+}
+
+void
+tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *geometry)
+{
+	struct tidep_granule *granule = slab->granule;
+	uint64_t highest = highest_generation(slab);
+	size_t page = tidep_numa_page_bytes();
+	size_t words_bytes;
+	char *words;
+
+	if (highest > 0) {
+		granule->floor = (highest + 1) << geometry->index_bits;
+		tidep_arena_word_pages(granule, granule->slots, &words, &words_bytes);
+		tidep_numa_decommit(words, words_bytes);
+	}
+	/* Runs of committed pages, so that untouched addresses cost no call. */
+	for (uint32_t from = 0, to;; from = to) {
+		from = find_bit(slab->committed, from, slab->pages, true);
+		if (from == slab->pages)
+			break;
+		to = find_bit(slab->committed, from, slab->pages, false);
+		tidep_numa_decommit(granule->base + from * page, (to - from) * page);
+	}
+	for (uint32_t i = 0; i < geometry->granules; i++)
+		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
+	tidep_arena_release(slab->node, granule->base, geometry->granules, false);
+	tidep_numa_record_free(slab);
+}
+
+/* The pages that a run of slots touches. */
+static void
+pages_of(const struct tidep_slab *slab, uint32_t first, uint32_t slots, uint32_t *from,
+	 uint32_t *to)
+{
+	size_t page = tidep_numa_page_bytes();
+	size_t stride = slab->granule->stride;
+
+	*from = (uint32_t)(first * stride / page);
+	*to = (uint32_t)(((first + slots) * stride + page - 1) / page);
+}
+
+uint32_t
+tidep_arena_slab_claim(struct tidep_slab *slab, uint32_t max, uint32_t *first, uint32_t *pages)
+{
+	uint32_t all = slab->granule->slots;
+	uint32_t from = find_bit(slab->empty, 0, all, true);
+	uint32_t limit = all - from < max ? all : from + max;
+	uint32_t to = find_bit(slab->empty, from, limit, false);
+	uint32_t line_end = to & ~(WORDS_A_LINE - 1);
+	uint32_t page_from, page_to;
+
+	if (to == limit && line_end > from)
+		to = line_end;
+	change_bits(slab->empty, from, to - from, false);
+	slab->empties -= to - from;
+	pages_of(slab, from, to - from, &page_from, &page_to);
+	*pages = change_bits(slab->committed, page_from, page_to - page_from, true);
+	*first = from;
+	return to - from;
+}
+
+void
+tidep_arena_slab_release(struct tidep_slab *slab, uint32_t first, uint32_t slots)
+{
+	uint32_t changed = change_bits(slab->empty, first, slots, true);
+
+	assert(changed == slots);
+	slab->empties += changed;
+}
+
+uint32_t
+tidep_arena_slab_note(struct tidep_slab *slab, uint32_t first, uint32_t pages, bool committed)
+{
+	return change_bits(slab->committed, first, pages, committed);
+}
+
+uint32_t
+tidep_arena_slab_trim(struct tidep_slab *slab)
+{
+	uint32_t all = slab->granule->slots;
+	size_t page = tidep_numa_page_bytes();
+	size_t stride = slab->granule->stride;
+	uint32_t trimmed = 0;
+
+	/* Each run of empty slots, and the whole pages inside it. */
+	for (uint32_t from = 0, to; from < all; from = to) {
+		uint32_t page_from, page_to, at, end;
+
+		from = find_bit(slab->empty, from, all, true);
+		to = find_bit(slab->empty, from, all, false);
+		page_from = (uint32_t)((from * stride + page - 1) / page);
+		page_to = to == all ? slab->pages : (uint32_t)(to * stride / page);
+		for (at = page_from; at < page_to; at = end) {
+			at = find_bit(slab->committed, at, page_to, true);
+			end = find_bit(slab->committed, at, page_to, false);
+			if (at == end)
+				break;
+			tidep_numa_decommit(slab->granule->base + at * page, (end - at) * page);
+			trimmed += change_bits(slab->committed, at, end - at, false);
+		}
+	}
+	return trimmed;
+}

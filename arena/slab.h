@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A slab: one run of granules cut into equal slots.
+ *
+ *     objects:  base                                              base + bytes
+ *               | slot 0 | slot 1 | slot 2 | ...  | slot n-1 | rest |
+ *     words:    | word 0 | word 1 | word 2 | ...  | word n-1 |          (elsewhere)
+ *     record:   which slots hold no object (`empty`), which pages of the
+ *               objects are committed (`committed`)                     (elsewhere)
+ *
+ * A slot that is empty has zero bytes. A page whose slots are all empty may be
+ * decommitted at any time; claiming a slot on it commits it again by touch.
+ *
+ * All functions: the caller holds the lock of the slab's bin, except that
+ * create and destroy need none for a slab that is in no list yet or any more.
+ */
+#ifndef TIDEP_ARENA_SLAB_H
+#define TIDEP_ARENA_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena/region.h"
+
+#define TIDEP_SLAB_BYTES_MIN TIDEP_GRANULE_BYTES
+#define TIDEP_SLAB_BYTES_MAX (UINT64_C(4) << 20) /* unless one slot is larger */
+#define TIDEP_SLAB_SLOTS 512 /* wanted: their words fill a page */
+
+/* How slots of one size lie in their slabs; the same for all slabs of a pool. */
+struct tidep_geometry {
+	uint32_t stride;
+	uint32_t slots;
+	uint32_t granules;
+	unsigned index_bits;      /* of a slot's index within a ref */
+	uint64_t reciprocal;      /* ceil(2^64 / stride) */
+	uint64_t last_generation; /* a slot that reaches it is retired at its put */
+};
+
+struct tidep_slab {
+	struct tidep_slab *next, *prev; /* in one of the bin's lists */
+	struct tidep_bin *bin;
+	struct tidep_granule *granule; /* the first; the others follow */
+	unsigned node;                 /* as tidep_arena_claim() takes it */
+	unsigned list;                 /* which of the bin's */
+	uint32_t empties;              /* slots without an object */
+	uint32_t pages;
+	uint64_t *committed; /* a bit a page */
+	uint64_t empty[];    /* a bit a slot */
+};
+
+/* Fills in the geometry of slots of at least bytes at align (a power of two). */
+void tidep_arena_geometry(struct tidep_geometry *geometry, size_t bytes, size_t align);
+
+/* A slab of empty slots that belongs to bin; NULL: no memory. */
+struct tidep_slab *tidep_arena_slab_create(const struct tidep_geometry *geometry,
+					   struct tidep_bin *bin, unsigned node);
+
+/*
+ * Gives its memory back. No slot may be live. Refs to its slots stay stale:
+ * the floor goes above every generation that was given out.
+ */
+void tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *geometry);
+
+/*
+ * Claims a run of at most max empty slots, lowest address first, which ends at
+ * the end of a line of slot words where it can. Returns how many, *first the
+ * first one's index, *pages how many pages were not committed before.
+ */
+uint32_t tidep_arena_slab_claim(struct tidep_slab *slab, uint32_t max, uint32_t *first,
+				uint32_t *pages);
+
+/* Takes claimed slots back; they hold no object and their bytes are zero. */
+void tidep_arena_slab_release(struct tidep_slab *slab, uint32_t first, uint32_t slots);
+
+/* Notes that some pages are in memory, or are not; returns for how many that is news. */
+uint32_t tidep_arena_slab_note(struct tidep_slab *slab, uint32_t first, uint32_t pages,
+			       bool committed);
+
+/* Decommits the committed pages on which every slot is empty; returns how many. */
+uint32_t tidep_arena_slab_trim(struct tidep_slab *slab);
+
+/* The pages that the words of a slab's first slots are on; they are no other slab's. */
+void tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
+			    size_t *bytes);
+
+/*
+ * The ref of one life of a slot: the number of the slab's first granule, then
+ * the generation, then the slot's index.
+ */
+uint64_t tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation);
+
+/*
+ * Which slot an address is in: exact, since reciprocal * stride - 2^64 is less
+ * than stride and both stride and offset are below 2^27.
+ */
+static inline uint32_t
+tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
+{
+	__extension__ typedef unsigned __int128 wide;
+
+	return (uint32_t)((wide)offset * granule->reciprocal >> 64);
+}
+
+/* The word of the slot that starts at ptr, or NULL. Needs no lock. */
+static inline tidep_word *
+tidep_arena_word_of(const struct tidep_granule *granule, const void *ptr)
+{
+	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)granule->base);
+	uint32_t slot = tidep_arena_slot_around(granule, offset);
+
+	if (__builtin_expect((uint64_t)slot * granule->stride != offset, 0))
+		return NULL;
+	/* In the rest behind the last slot it is a word that always reads 0. */
+	return &granule->words[slot];
+}
+
+#endif

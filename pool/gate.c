@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The collector's side of the gate, and the owner's without membarrier.
+ */
+#include "config.h"
+
+#include "pool/gate.h"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static _Atomic bool is_strong;
+
+static long
+membarrier(int command)
+{
+	return syscall(__NR_membarrier, command, 0, 0);
+}
+
+void
+tidep_pool_gate_start(void)
+{
+	if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) != 0)
+		atomic_store_explicit(&is_strong, true, memory_order_relaxed);
+}
+
+bool
+tidep_pool_gate_is_strong(void)
+{
+	return atomic_load_explicit(&is_strong, memory_order_relaxed);
+}
+
+void
+tidep_pool_gate_init(struct tidep_gate *gate)
+{
+	bool strong = tidep_pool_gate_is_strong();
+
+	atomic_store_explicit(&gate->busy, 0, memory_order_relaxed);
+	atomic_store_explicit(&gate->acked, strong, memory_order_relaxed);
+	atomic_store_explicit(&gate->flag, strong ? TIDEP_GATE_STRONG : 0, memory_order_relaxed);
+}
+
+__attribute__((noinline, cold)) bool
+tidep_pool_gate_enter_slow(struct tidep_gate *gate, uint32_t flag)
+{
+	tidep_pool_gate_leave(gate);
+	if (!(flag & TIDEP_GATE_STRONG))
+		return false;
+	/* [GATE_STRONG_ENTER] Before the look in the order of all such operations. */
+	atomic_exchange_explicit(&gate->busy, 1, memory_order_seq_cst);
+	/* [GATE_ACK] Release: our weak entries are over for whoever sees this. */
+	atomic_store_explicit(&gate->acked, 1, memory_order_release);
+	/* [GATE_STRONG_LOOK] */
+	flag = atomic_load_explicit(&gate->flag, memory_order_seq_cst);
+	if (!(flag & TIDEP_GATE_DRAIN))
+		return true;
+	tidep_pool_gate_leave(gate);
+	return false;
+}
+
+void
+tidep_pool_gate_raise(struct tidep_gate *gate)
+{
+	/* [GATE_RAISE] */
+	atomic_fetch_or_explicit(&gate->flag, TIDEP_GATE_DRAIN, memory_order_seq_cst);
+}
+
+bool
+tidep_pool_gate_barrier(void)
+{
+	if (tidep_pool_gate_is_strong())
+		return false;
+	/* [GATE_BARRIER] */
+	if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
+		return true;
+	atomic_store_explicit(&is_strong, true, memory_order_relaxed);
+	return false;
+}
+
+void
+tidep_pool_gate_make_strong(struct tidep_gate *gate)
+{
+	/* [GATE_STRENGTHEN] */
+	atomic_fetch_or_explicit(&gate->flag, TIDEP_GATE_STRONG, memory_order_seq_cst);
+}
+
+bool
+tidep_pool_gate_try_take(struct tidep_gate *gate)
+{
+	/* [GATE_TAKE_ACKED] Acquire: pairs with the release of GATE_ACK. */
+	if (tidep_pool_gate_is_strong() &&
+	    atomic_load_explicit(&gate->acked, memory_order_acquire) == 0)
+		return false;
+	/* [GATE_TAKE] Acquire (and more, for strong gates): pairs with LEAVE's release. */
+	return atomic_load_explicit(&gate->busy, memory_order_seq_cst) == 0;
+}
+
+void
+tidep_pool_gate_lower(struct tidep_gate *gate)
+{
+	/* [GATE_LOWER] Release: the owner's look sees what we left of the cache. */
+	atomic_fetch_and_explicit(&gate->flag, ~TIDEP_GATE_DRAIN, memory_order_release);
+}

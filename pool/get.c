@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gets that miss the loaded magazine. Where an object is looked for, in order:
+ *
+ *     1  the cache's other magazine
+ *     2  the home depot
+ *     3  the depots of other nodes, nearest first
+ *     4  an empty slot of a home slab: a new object
+ *     5  when that may not be (max_bytes) or cannot be (no memory): the
+ *        caches of all threads, then 2 and 3 again
+ */
+#include "config.h"
+
+#include <errno.h>
+
+#include "numa/here.h"
+#include "numa/topo.h"
+#include "pool/misuse.h"
+#include "pool/thread.h"
+
+/* Slots are claimed by so many bytes, in whole lines of eight slot words. */
+#define FRESH_BYTES 65536u
+#define FRESH_SLOTS_MAX 64u
+
+/* A depot grows its pool's magazines each time so many races for it were lost. */
+#define CONTENDED_TOO_OFTEN 16
+
+struct find {
+	struct tide_pool *pool;
+	struct tidep_cache *cache; /* NULL: do without */
+	unsigned home;             /* depot to look in first */
+	bool home_only;            /* tide_get_on() */
+	bool is_hit;               /* found in the cache's magazines */
+	struct tidep_object object;
+};
+
+enum found { FOUND_NOTHING, FOUND_IDLE, FOUND_EMPTY };
+
+static bool
+take_from_magazines(struct find *find)
+{
+	struct tidep_cache *cache = find->cache;
+	struct tidep_magazine *previous;
+	bool found = false;
+
+	if (!tidep_pool_gate_enter(&cache->gate))
+		return false;
+	previous = cache->previous;
+	if (cache->n == 0 && previous != NULL && previous->n > 0) {
+		cache->previous = tidep_pool_cache_unload(cache);
+		tidep_pool_cache_load(cache, previous);
+	}
+	if (cache->n > 0) {
+		find->object.entry = cache->loaded->at[--cache->n];
+		found = true;
+	}
+	tidep_pool_gate_leave(&cache->gate);
+	return found;
+}
+
+/* Larger magazines, so that the depot is asked less often. */
+static void
+grow_magazines(struct tide_pool *pool, struct tidep_depot *depot)
+{
+	uint64_t lost = atomic_load_explicit(&depot->contended, memory_order_relaxed);
+	uint64_t last = atomic_load_explicit(&depot->grown_at, memory_order_relaxed);
+	uint32_t class = tidep_pool_magazine_class(pool);
+
+	if (lost - last < CONTENDED_TOO_OFTEN || class >= pool->class_max)
+		return;
+	if (atomic_compare_exchange_strong_explicit(&depot->grown_at, &last, lost,
+						    memory_order_relaxed, memory_order_relaxed))
+		atomic_compare_exchange_strong_explicit(&pool->class, &class, class + 1,
+							memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Is the depot to look in first the one the cache is at home in? */
+static bool
+is_at_home(const struct find *find)
+{
+	return find->cache != NULL && find->cache->home == find->home;
+}
+
+/* Swaps an empty magazine for a full one of the home depot. */
+static bool
+take_from_home(struct find *find)
+{
+	struct tidep_cache *cache = find->cache;
+	struct tidep_depot *depot = &find->pool->depot[find->home];
+	struct tidep_magazine *full, *displaced;
+
+	full = tidep_pool_depot_pop_full(depot);
+	if (full == NULL)
+		return false;
+	tidep_count_local(&cache->counts.refills);
+	grow_magazines(find->pool, depot);
+	find->object.entry = full->at[--full->n];
+	if (!tidep_pool_gate_enter(&cache->gate)) {
+		tidep_pool_depot_put_partial(depot, full);
+		return true;
+	}
+	/* A signal handler's put may have filled what we found empty. */
+	displaced = cache->previous;
+	cache->previous = tidep_pool_cache_unload(cache);
+	tidep_pool_cache_load(cache, full);
+	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_depot_put_partial(depot, displaced);
+	return true;
+}
+
+/* Takes from the cache's batch of a node, or makes a magazine of its depot one. */
+static bool
+take_from_remote(struct find *find, unsigned node)
+{
+	struct tidep_cache *cache = find->cache;
+	struct tidep_depot *depot = &find->pool->depot[node];
+	struct tidep_magazine *batch = NULL;
+	struct tidep_magazine *full;
+	bool found = false;
+
+	if (cache == NULL)
+		return tidep_pool_depot_get_one(depot, &find->object.entry);
+	if (tidep_pool_gate_enter(&cache->gate)) {
+		batch = cache->remote[node];
+		if (batch != NULL && batch->n > 0) {
+			find->object.entry = batch->at[--batch->n];
+			found = true;
+		}
+		tidep_pool_gate_leave(&cache->gate);
+	}
+	if (found)
+		return true;
+	full = tidep_pool_depot_pop_full(depot);
+	if (full == NULL)
+		return false;
+	tidep_count_local(&cache->counts.refills);
+	find->object.entry = full->at[--full->n];
+	batch = full;
+	if (tidep_pool_gate_enter(&cache->gate)) {
+		batch = cache->remote[node];
+		cache->remote[node] = full;
+		tidep_pool_gate_leave(&cache->gate);
+	}
+	tidep_pool_depot_put_partial(depot, batch);
+	return true;
+}
+
+static bool
+take_from_depots(struct find *find)
+{
+	const uint16_t *nearest = &tidep_numa_topo.nearest[find->home * tidep_numa_topo.nodes];
+
+	if (is_at_home(find) ? take_from_home(find) : take_from_remote(find, find->home))
+		return true;
+	if (find->home_only)
+		return false;
+	for (unsigned i = 1; i < find->pool->depots; i++)
+		if (take_from_remote(find, nearest[i]))
+			return true;
+	return false;
+}
+
+static struct tidep_object
+split_run(struct tidep_run *run)
+{
+	struct tidep_object object = {
+		.granule = run->granule,
+		.slot = run->first,
+		.entry = {
+			.obj = tidep_arena_slot_at(run->granule, run->first),
+			.word = &run->granule->words[run->first],
+		},
+	};
+
+	run->first++;
+	run->slots--;
+	return object;
+}
+
+/* An empty slot: of the run the cache has claimed, or of a new one. */
+static bool
+take_empty(struct find *find)
+{
+	struct tidep_cache *cache = find->cache;
+	struct tidep_bin *bin = &find->pool->depot[find->home].bin;
+	uint32_t slots = 1;
+	struct tidep_run run;
+	bool found = false;
+
+	if (is_at_home(find)) {
+		if (tidep_pool_gate_enter(&cache->gate)) {
+			found = cache->fresh.slots > 0;
+			if (found)
+				find->object = split_run(&cache->fresh);
+			tidep_pool_gate_leave(&cache->gate);
+		}
+		if (found)
+			return true;
+		slots = FRESH_BYTES / bin->geometry.stride;
+		slots = slots > FRESH_SLOTS_MAX ? FRESH_SLOTS_MAX : slots < 1 ? 1 : slots;
+	}
+	tidep_arena_bin_claim(bin, slots, &run);
+	if (run.slots == 0)
+		return false;
+	find->object = split_run(&run);
+	if (run.slots > 0 && tidep_pool_gate_enter(&cache->gate)) {
+		if (cache->fresh.slots == 0) {
+			cache->fresh = run;
+			run.slots = 0;
+		}
+		tidep_pool_gate_leave(&cache->gate);
+	}
+	if (run.slots > 0)
+		tidep_arena_bin_release(bin, &run);
+	return true;
+}
+
+/* May there be one more object? If so it is counted already. */
+static bool
+reserve_object(struct tide_pool *pool)
+{
+	uint64_t was = atomic_fetch_add_explicit(&pool->objs, 1, memory_order_relaxed);
+
+	if (was < pool->max_objs)
+		return true;
+	atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
+	return false;
+}
+
+static bool
+take_new(struct find *find)
+{
+	if (!reserve_object(find->pool))
+		return false;
+	if (take_empty(find))
+		return true;
+	atomic_fetch_sub_explicit(&find->pool->objs, 1, memory_order_relaxed);
+	return false;
+}
+
+static enum found
+find_object(struct find *find)
+{
+	if (is_at_home(find) && take_from_magazines(find)) {
+		find->is_hit = true;
+		return FOUND_IDLE;
+	}
+	if (find->cache != NULL && !find->home_only && find->pool->depots > 1) {
+		unsigned node = tidep_numa_here();
+
+		if (node != find->cache->home)
+			tidep_pool_cache_move_home(find->cache, node);
+		find->home = find->cache->home;
+	}
+	if (take_from_depots(find))
+		return FOUND_IDLE;
+	if (take_new(find))
+		return FOUND_EMPTY;
+	/*
+	 * Scarce. Other threads' caches may hold idle objects, and fresh slots
+	 * that a new object can have. Twice, for what they put meanwhile.
+	 */
+	for (int i = 0; i < 2; i++) {
+		tidep_pool_drain(find->pool);
+		if (take_from_depots(find))
+			return FOUND_IDLE;
+		if (take_new(find))
+			return FOUND_EMPTY;
+	}
+	return FOUND_NOTHING;
+}
+
+static struct tidep_counts *
+counts_of(const struct find *find, bool *is_shared)
+{
+	*is_shared = find->cache == NULL;
+	return *is_shared ? &find->pool->counts : &find->cache->counts;
+}
+
+static void
+count(const struct find *find, size_t counter_offset)
+{
+	bool is_shared;
+	char *counts = (char *)counts_of(find, &is_shared);
+	_Atomic uint64_t *counter = (_Atomic uint64_t *)(void *)(counts + counter_offset);
+
+	if (is_shared)
+		tidep_count_shared(counter);
+	else
+		tidep_count_local(counter);
+}
+
+static void *
+fail(const struct find *find, int err)
+{
+	count(find, offsetof(struct tidep_counts, failed_gets));
+	errno = err;
+	return NULL;
+}
+
+static void *
+hand_out(const struct find *find, enum found found)
+{
+	const struct tidep_object *object = &find->object;
+	int err;
+
+	switch (found) {
+	case FOUND_IDLE:
+		tidep_arena_slot_issue(object->entry.word);
+		break;
+	case FOUND_EMPTY:
+		err = tidep_pool_object_make(find->pool, object);
+		if (err != 0)
+			return fail(find, err < 0 ? -err : err);
+		break;
+	case FOUND_NOTHING:
+		return fail(find, ENOMEM);
+	}
+	count(find, offsetof(struct tidep_counts, gets));
+	if (!find->is_hit)
+		count(find, offsetof(struct tidep_counts, misses));
+	if (find->pool->depots > 1) {
+		unsigned home = find->cache != NULL ? find->cache->home : tidep_numa_here();
+
+		if (tidep_arena_bin_of(tidep_arena_granule_of(object->entry.obj)) !=
+		    &find->pool->depot[home].bin)
+			count(find, offsetof(struct tidep_counts, remote_gets));
+	}
+	return object->entry.obj;
+}
+
+static void *
+refuse_reentered(struct tide_pool *pool)
+{
+	tidep_pool_misuse(TIDE_REENTERED, pool->label, NULL, 0, 0,
+			  "a get interrupted another call of this thread");
+	errno = EDEADLK;
+	return NULL;
+}
+
+/* Looks in the depot of one node if `node` is not negative. */
+static void *
+get_slow(struct tide_pool *pool, int node)
+{
+	struct find find = { .pool = pool };
+	enum found found;
+
+	if (!tidep_pool_slow_enter())
+		return refuse_reentered(pool);
+	find.cache = tidep_pool_cache_bind(pool);
+	if (find.cache != NULL && tidep_pool_gate_is_inside(&find.cache->gate)) {
+		tidep_pool_slow_leave();
+		return refuse_reentered(pool);
+	}
+	if (atomic_load_explicit(&pool->closing, memory_order_relaxed)) {
+		tidep_pool_slow_leave();
+		return fail(&find, ESHUTDOWN);
+	}
+	if (node >= 0) {
+		find.home = (unsigned)node;
+		find.home_only = true;
+	} else if (pool->depots > 1) {
+		find.home = find.cache != NULL ? find.cache->home : tidep_numa_here();
+	}
+	found = find_object(&find);
+	tidep_pool_slow_leave();
+	return hand_out(&find, found);
+}
+
+__attribute__((noinline)) void *
+tidep_pool_get_slow(struct tide_pool *pool)
+{
+	return get_slow(pool, -1);
+}
+
+void *
+tide_get(tide_pool *pool)
+{
+	return tidep_pool_get_fast(pool);
+}
+
+void *
+tide_get_on(tide_pool *pool, unsigned node)
+{
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+
+	if (node >= tidep_numa_topo.nodes || pool->placement == TIDE_INTERLEAVE ||
+	    (pool->placement == TIDE_BIND && node != pool->depot[0].bin.node)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (pool->depots == 1)
+		return tide_get(pool);
+	if (cache != NULL && cache->bin == &pool->depot[node].bin && cache->n > 0)
+		return tide_get(pool);
+	return get_slow(pool, (int)node);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One object in hand: found by its address, reset, made, let go, reported.
+ * Nothing here touches a cache, and no lock is held around a hook.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "numa/record.h"
+#include "pool/misuse.h"
+#include "pool/thread.h"
+
+#define DETAIL_BYTES 192
+
+int
+tide_reset_zero(void *obj, size_t used, void *ctx)
+{
+	(void)ctx;
+	memset(obj, 0, used);
+	return 0;
+}
+
+int
+tide_reset_wipe(void *obj, size_t used, void *ctx)
+{
+	(void)ctx;
+	explicit_bzero(obj, used);
+	return 0;
+}
+
+struct tidep_object
+tidep_pool_object_of(void *obj)
+{
+	struct tidep_granule *granule = tidep_arena_granule_of(obj);
+	tidep_word *word = tidep_arena_word_of(granule, obj);
+
+	return (struct tidep_object){
+		.granule = granule,
+		.slot = (uint32_t)(word - granule->words),
+		.entry = { .obj = obj, .word = word },
+	};
+}
+
+uint32_t
+tidep_pool_object_find(const struct tide_pool *pool, const void *obj, struct tidep_object *object)
+{
+	struct tidep_granule *granule = tidep_arena_granule_of(obj);
+	struct tidep_bin *bin;
+	tidep_word *word;
+
+	object->granule = NULL;
+	if (granule == NULL)
+		return TIDE_FOREIGN_PUT;
+	bin = tidep_arena_bin_of(granule);
+	if (bin == NULL || bin->keeps_slabs)
+		return TIDE_FOREIGN_PUT;
+	word = tidep_arena_word_of(granule, obj);
+	if (word == NULL || word >= granule->words + granule->slots)
+		return TIDE_FOREIGN_PUT;
+	object->granule = granule;
+	object->slot = (uint32_t)(word - granule->words);
+	object->entry.obj = (void *)(uintptr_t)obj;
+	object->entry.word = word;
+	if (tidep_pool_depot_of(bin)->pool != pool)
+		return TIDE_WRONG_POOL;
+	/* A slot that never was given to anybody. */
+	if (atomic_load_explicit(word, memory_order_relaxed) == 0)
+		return TIDE_FOREIGN_PUT;
+	return 0;
+}
+
+void
+tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void *obj,
+			 const char *detail)
+{
+	struct tidep_object object;
+	char text[DETAIL_BYTES];
+	uint64_t generation = 0;
+	tide_ref ref = 0;
+
+	tidep_pool_object_find(pool, obj, &object);
+	if (object.granule != NULL) {
+		struct tidep_bin *bin = tidep_arena_bin_of(object.granule);
+
+		generation = tidep_arena_generation(
+			atomic_load_explicit(object.entry.word, memory_order_relaxed));
+		if (generation != 0)
+			ref = tidep_arena_ref(object.granule, object.slot, generation);
+		if (kind == TIDE_WRONG_POOL && bin != NULL) {
+			snprintf(text, sizeof(text), "it belongs to pool '%s'",
+				 tidep_pool_depot_of(bin)->pool->label);
+			detail = text;
+		}
+	}
+	tidep_pool_misuse(kind, pool->label, obj, ref, generation, detail);
+}
+
+/* With TIDEDEBUG=verifyreset=1: what is wrong with a reset object? */
+static bool
+is_dirty(const struct tide_pool *pool, const void *obj, char *text)
+{
+	const unsigned char *bytes = obj;
+	size_t i = 0;
+
+	if (pool->verify != NULL) {
+		if (pool->verify(obj, pool->ctx))
+			return false;
+		snprintf(text, DETAIL_BYTES, "the verify hook refuses it after reset");
+		return true;
+	}
+	if (pool->reset != tide_reset_zero && pool->reset != tide_reset_wipe)
+		return false;
+	while (i < pool->object_bytes && bytes[i] == 0)
+		i++;
+	if (i == pool->object_bytes)
+		return false;
+	snprintf(text, DETAIL_BYTES, "byte %zu is 0x%02x after reset", i, bytes[i]);
+	return true;
+}
+
+__attribute__((noinline)) bool
+tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used)
+{
+	char text[DETAIL_BYTES];
+
+	if (pool->reset(obj, used, pool->ctx) != 0) {
+		tidep_count_shared(&pool->counts.broken);
+		return false;
+	}
+	if (!pool->checks_reset || !is_dirty(pool, obj, text))
+		return true;
+	/* It is put already: if the handler returns, it is let go, not reused. */
+	tidep_pool_object_misuse(TIDE_DIRTY_RESET, pool, obj, text);
+	tidep_count_shared(&pool->counts.broken);
+	return false;
+}
+
+static void
+return_slot(const struct tidep_object *object)
+{
+	struct tidep_run run = { .granule = object->granule, .first = object->slot, .slots = 1 };
+
+	tidep_arena_bin_release(tidep_arena_bin_of(object->granule), &run);
+}
+
+int
+tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object)
+{
+	int err = pool->init == NULL ? 0 : pool->init(object->entry.obj, pool->ctx);
+
+	if (err != 0) {
+		/* Whatever init left in it is nobody's. */
+		tidep_pool_self.depth++;
+		tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot);
+		return_slot(object);
+		tidep_pool_self.depth--;
+		atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
+		return err;
+	}
+	tidep_arena_slot_birth(object->entry.word, object->granule->first_generation);
+	atomic_fetch_add_explicit(&pool->created, 1, memory_order_relaxed);
+	return 0;
+}
+
+void
+tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object)
+{
+	bool retired;
+
+	if (pool->fini != NULL)
+		pool->fini(object->entry.obj, pool->ctx);
+	tidep_pool_self.depth++;
+	tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot);
+	retired = tidep_arena_state(atomic_load_explicit(object->entry.word,
+							 memory_order_relaxed)) == TIDEP_RETIRED;
+	/* A retired slot stays claimed for ever. */
+	if (!retired) {
+		tidep_arena_slot_letgo(object->entry.word);
+		return_slot(object);
+	}
+	tidep_pool_self.depth--;
+	atomic_fetch_add_explicit(&pool->released, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
+}

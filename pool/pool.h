@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool, as the rest of the room sees it; and the registry of all pools,
+ * caches and threads, behind one lock that no get or put that hits takes.
+ *
+ * Locks, outermost first: the registry's, a depot's (its bin's), a magazine
+ * bin's, the arena's. Hooks and the misuse handler run with none of them.
+ */
+#ifndef TIDEP_POOL_POOL_H
+#define TIDEP_POOL_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/depot.h"
+#include "pool/env.h"
+#include "pool/snapshot.h"
+#include "pool/tide.h"
+
+struct tidep_cache;
+
+/*
+ * What happens, counted. In a cache the owner counts with plain stores; in a
+ * pool, for those without a cache and for caches that are gone, with atomic
+ * additions. gets - puts - discards of all of them is the live objects.
+ */
+struct tidep_counts {
+	_Atomic uint64_t gets;
+	_Atomic uint64_t puts;
+	_Atomic uint64_t misses; /* gets not served from a magazine of the cache */
+	_Atomic uint64_t remote_gets;
+	_Atomic uint64_t remote_puts;
+	_Atomic uint64_t refills;
+	_Atomic uint64_t flushes;
+	_Atomic uint64_t discards;
+	_Atomic uint64_t broken;
+	_Atomic uint64_t failed_gets;
+};
+
+/* All counts of one pool, at one moment or nearly. */
+struct tidep_counts_sum {
+	uint64_t gets, puts, misses, remote_gets, remote_puts, refills, flushes;
+	uint64_t discards, broken, failed_gets;
+	uint64_t live; /* gets - puts - discards */
+	uint64_t caches;
+};
+
+static inline void
+tidep_count_local(_Atomic uint64_t *count)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static inline void
+tidep_count_shared(_Atomic uint64_t *count)
+{
+	atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+}
+
+struct tide_pool {
+	/* Read by every get and put; fixed. */
+	uint32_t index;          /* in threads' tables */
+	bool clears;             /* the reset is tide_reset_zero and nobody checks it */
+	uint64_t retire_from;    /* words from here on retire at their put */
+	size_t object_bytes;
+	tide_reset_fn *reset;
+	void *ctx;
+
+	/* Fixed, for slower paths. */
+	tide_init_fn *init;
+	tide_fini_fn *fini;
+	tide_verify_fn *verify;
+	uint64_t max_objs;       /* UINT64_MAX: no cap */
+	uint32_t placement;
+	unsigned depots;         /* entries of depot[]: one, or one a node */
+	unsigned class_max;      /* of magazines */
+	bool caches_objects;     /* threads have caches of it */
+	bool checks_reset;       /* TIDEDEBUG=verifyreset=1 */
+	char name[TIDEP_NAME_BYTES];  /* as configured */
+	char label[TIDEP_NAME_BYTES]; /* in reports: name, or name#2 */
+
+	/* The registry lock's. */
+	struct tide_pool *next; /* by age */
+	struct tidep_cache *caches;
+	unsigned ordinal; /* among pools of this name */
+
+	/* Any thread's. */
+	_Alignas(64) struct tidep_counts counts;
+	_Atomic uint64_t objs;     /* live and idle ones, and those being made */
+	_Atomic uint64_t created;
+	_Atomic uint64_t released;
+	_Atomic uint32_t class;    /* of new magazines; only grows */
+	_Atomic bool closing;      /* being destroyed: gets fail, puts are let go */
+
+	_Alignas(64) struct tidep_depot depot[];
+};
+
+static inline unsigned
+tidep_pool_magazine_class(const struct tide_pool *pool)
+{
+	return atomic_load_explicit(&pool->class, memory_order_relaxed);
+}
+
+/* ---- the registry (pool.c) ---- */
+
+void tidep_pool_registry_lock(void);
+void tidep_pool_registry_unlock(void);
+struct tide_pool *tidep_pool_first_locked(void); /* then ->next */
+unsigned tidep_pool_thread_count(void);
+void tidep_pool_sum_locked(const struct tide_pool *pool, struct tidep_counts_sum *sum);
+
+/* The settings; valid once tide_init() has succeeded. */
+extern struct tidep_env tidep_pool_env;
+
+/* ---- one object in hand, in no magazine (object.c) ---- */
+
+/* An object, or the place for one, and what is known about it. */
+struct tidep_object {
+	struct tidep_granule *granule;
+	uint32_t slot;
+	struct tidep_entry entry;
+};
+
+/* Which slot of the pool obj is. 0, or the kind of misuse. */
+uint32_t tidep_pool_object_find(const struct tide_pool *pool, const void *obj,
+				struct tidep_object *object);
+
+/* The same for what is known to be an object of ours. */
+struct tidep_object tidep_pool_object_of(void *obj);
+
+/* The reset hook and its checks. false: the object is broken. No lock held. */
+bool tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used);
+
+/*
+ * Makes an object in a claimed, empty slot and gives it to the caller. 0, or
+ * init's error; the slot is back in its bin then. No lock held.
+ */
+int tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object);
+
+/* The end of an object in hand: fini, zero bytes, slot back. No lock held. */
+void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object);
+
+/* Reports misuse of obj, with its ref and generation as far as it has any. */
+void tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void *obj,
+			      const char *detail);
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A thread's birth, its caches, its exit; and emptying anybody's cache.
+ */
+#include "config.h"
+
+#include "pool/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "numa/here.h"
+#include "numa/record.h"
+#include "numa/topo.h"
+
+#define TABLE_COUNT_MIN 16
+
+/* The home of a cache without a pool: no granule's bin. */
+static struct tidep_bin no_bin;
+
+static struct tidep_table no_table; /* count 0, for threads without one */
+
+__thread struct tidep_thread tidep_pool_self = { .table = &no_table };
+
+static pthread_key_t exit_key;
+static struct tidep_cache *free_caches; /* registry lock */
+static _Atomic unsigned threads;
+
+/* ---- slow paths ----------------------------------------------------------- */
+
+bool
+tidep_pool_slow_enter(void)
+{
+	if (tidep_pool_self.depth > 0)
+		return false;
+	tidep_pool_self.depth++;
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+void
+tidep_pool_slow_leave(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	tidep_pool_self.depth--;
+}
+
+/* ---- tables and records --------------------------------------------------- */
+
+/* A table with room for the index; NULL: no memory. */
+static struct tidep_table *
+grow_table(uint32_t index)
+{
+	struct tidep_table *old = tidep_pool_self.table;
+	struct tidep_table *table;
+	uint32_t count = old->count > TABLE_COUNT_MIN ? old->count : TABLE_COUNT_MIN;
+
+	if (index < old->count)
+		return old;
+	while (count <= index)
+		count *= 2;
+	/* The destructor runs for threads whose value is not NULL. */
+	if (old == &no_table && pthread_setspecific(exit_key, &no_table) != 0)
+		return NULL;
+	table = tidep_numa_record_alloc(sizeof(*table) + count * sizeof(struct tidep_cache *));
+	if (table == NULL)
+		return NULL;
+	table->count = count;
+	memcpy(table->at, old->at, old->count * sizeof(struct tidep_cache *));
+	tidep_pool_self.table = table;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (old == &no_table)
+		atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
+	else
+		tidep_numa_record_free(old);
+	return table;
+}
+
+unsigned
+tidep_pool_thread_count(void)
+{
+	return atomic_load_explicit(&threads, memory_order_relaxed);
+}
+
+/* A record without a pool; the registry lock is held. */
+static struct tidep_cache *
+take_record_locked(void)
+{
+	struct tidep_cache *cache = free_caches;
+
+	if (cache != NULL) {
+		free_caches = cache->next;
+		return cache;
+	}
+	cache = tidep_numa_record_alloc(sizeof(*cache) +
+					tidep_numa_topo.nodes * sizeof(cache->remote[0]));
+	if (cache != NULL)
+		cache->bin = &no_bin;
+	return cache;
+}
+
+struct tidep_cache *
+tidep_pool_cache_bind(struct tide_pool *pool)
+{
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	struct tidep_table *table;
+
+	if (cache != NULL && cache->pool == pool)
+		return cache;
+	if (!pool->caches_objects || tidep_pool_self.exited ||
+	    atomic_load_explicit(&pool->closing, memory_order_relaxed))
+		return NULL;
+	table = grow_table(pool->index);
+	if (table == NULL)
+		return NULL;
+	tidep_pool_registry_lock();
+	if (cache == NULL)
+		cache = take_record_locked();
+	if (cache != NULL) {
+		tidep_pool_gate_init(&cache->gate);
+		cache->home = pool->depots > 1 ? tidep_numa_here() : 0;
+		cache->bin = &pool->depot[cache->home].bin;
+		cache->pool = pool;
+		cache->prev = NULL;
+		cache->next = pool->caches;
+		if (cache->next != NULL)
+			cache->next->prev = cache;
+		pool->caches = cache;
+		table->at[pool->index] = cache;
+	}
+	tidep_pool_registry_unlock();
+	return cache;
+}
+
+/* Adds up the counts of a cache that goes, into its pool's. */
+static void
+fold_counts(struct tidep_counts *into, struct tidep_counts *from)
+{
+	_Atomic uint64_t *sum = &into->gets;
+	_Atomic uint64_t *part = &from->gets;
+
+	for (size_t i = 0; i < sizeof(*into) / sizeof(*sum); i++) {
+		atomic_fetch_add_explicit(&sum[i],
+					  atomic_load_explicit(&part[i], memory_order_relaxed),
+					  memory_order_relaxed);
+		atomic_store_explicit(&part[i], 0, memory_order_relaxed);
+	}
+}
+
+void
+tidep_pool_cache_unbind_locked(struct tidep_cache *cache)
+{
+	struct tide_pool *pool = cache->pool;
+
+	fold_counts(&pool->counts, &cache->counts);
+	if (cache->prev != NULL)
+		cache->prev->next = cache->next;
+	else
+		pool->caches = cache->next;
+	if (cache->next != NULL)
+		cache->next->prev = cache->prev;
+	cache->pool = NULL;
+	cache->bin = &no_bin;
+}
+
+/* ---- emptying a cache ----------------------------------------------------- */
+
+static void
+return_fresh(const struct tidep_run *fresh)
+{
+	if (fresh->slots > 0)
+		tidep_arena_bin_release(tidep_arena_bin_of(fresh->granule), fresh);
+}
+
+static struct tidep_run
+take_fresh(struct tidep_cache *cache)
+{
+	struct tidep_run fresh = cache->fresh;
+
+	cache->fresh.slots = 0;
+	return fresh;
+}
+
+static struct tidep_magazine *
+take_remote(struct tidep_cache *cache, unsigned node)
+{
+	struct tidep_magazine *batch = cache->remote[node];
+
+	cache->remote[node] = NULL;
+	return batch;
+}
+
+void
+tidep_pool_cache_empty_taken(struct tidep_cache *cache)
+{
+	struct tidep_depot *home = tidep_pool_depot_of(cache->bin);
+	struct tidep_run fresh = take_fresh(cache);
+
+	tidep_pool_depot_put_partial(home, tidep_pool_cache_unload(cache));
+	tidep_pool_depot_put_partial(home, cache->previous);
+	cache->previous = NULL;
+	return_fresh(&fresh);
+	for (unsigned node = 0; node < cache->pool->depots; node++)
+		tidep_pool_depot_put_partial(&cache->pool->depot[node], take_remote(cache, node));
+}
+
+void
+tidep_pool_cache_move_home(struct tidep_cache *cache, unsigned home)
+{
+	struct tidep_depot *old = tidep_pool_depot_of(cache->bin);
+	struct tidep_magazine *loaded, *previous;
+	struct tidep_run fresh;
+
+	if (!tidep_pool_gate_enter(&cache->gate))
+		return;
+	loaded = tidep_pool_cache_unload(cache);
+	previous = cache->previous;
+	cache->previous = NULL;
+	fresh = take_fresh(cache);
+	cache->home = home;
+	cache->bin = &cache->pool->depot[home].bin;
+	/* What was a batch from a remote node is at home now. */
+	tidep_pool_cache_load(cache, take_remote(cache, home));
+	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_depot_put_partial(old, loaded);
+	tidep_pool_depot_put_partial(old, previous);
+	return_fresh(&fresh);
+}
+
+/* Raises the gates of all the pool's caches; are they to be trusted then? */
+static void
+raise_all_locked(struct tide_pool *pool)
+{
+	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
+		tidep_pool_gate_raise(&cache->gate);
+	if (tidep_pool_gate_barrier())
+		return;
+	for (pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
+		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
+			tidep_pool_gate_make_strong(&cache->gate);
+}
+
+void
+tidep_pool_drain_locked(struct tide_pool *pool, bool by_force)
+{
+	raise_all_locked(pool);
+	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next) {
+		if (tidep_pool_gate_try_take(&cache->gate) || by_force)
+			tidep_pool_cache_empty_taken(cache);
+		tidep_pool_gate_lower(&cache->gate);
+	}
+}
+
+void
+tidep_pool_drain(struct tide_pool *pool)
+{
+	tidep_pool_registry_lock();
+	tidep_pool_drain_locked(pool, false);
+	tidep_pool_registry_unlock();
+}
+
+unsigned
+tidep_pool_caches_look_locked(struct tide_pool *pool,
+			      void (*fn)(struct tidep_cache *cache, void *arg), void *arg)
+{
+	unsigned passed = 0;
+
+	raise_all_locked(pool);
+	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next) {
+		if (tidep_pool_gate_try_take(&cache->gate))
+			fn(cache, arg);
+		else
+			passed++;
+		tidep_pool_gate_lower(&cache->gate);
+	}
+	return passed;
+}
+
+/* ---- flush and exit ------------------------------------------------------- */
+
+/* With the registry locked no collector is at a gate, so the owner needs none. */
+static void
+empty_caches_locked(const struct tidep_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct tidep_cache *cache = table->at[i];
+
+		if (cache != NULL && cache->pool != NULL)
+			tidep_pool_cache_empty_taken(cache);
+	}
+}
+
+void
+tide_thread_flush(void)
+{
+	if (!tidep_pool_slow_enter())
+		return;
+	tidep_pool_registry_lock();
+	empty_caches_locked(tidep_pool_self.table);
+	tidep_pool_registry_unlock();
+	tidep_pool_slow_leave();
+}
+
+static void
+exit_thread(void *unused)
+{
+	struct tidep_table *table = tidep_pool_self.table;
+
+	(void)unused;
+	tidep_pool_self.exited = true;
+	tidep_pool_self.table = &no_table;
+	if (table == &no_table)
+		return;
+	tidep_pool_registry_lock();
+	empty_caches_locked(table);
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct tidep_cache *cache = table->at[i];
+
+		if (cache == NULL)
+			continue;
+		if (cache->pool != NULL)
+			tidep_pool_cache_unbind_locked(cache);
+		cache->next = free_caches;
+		free_caches = cache;
+	}
+	tidep_pool_registry_unlock();
+	tidep_numa_record_free(table);
+	atomic_fetch_sub_explicit(&threads, 1, memory_order_relaxed);
+}
+
+int
+tidep_pool_threads_start(void)
+{
+	return pthread_key_create(&exit_key, exit_thread) == 0 ? 0 : -ENOMEM;
+}
