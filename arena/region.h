@@ -33,6 +33,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -102,25 +103,25 @@ void tidep_arena_release(unsigned node, char *run, uint32_t granules, bool stran
 
 struct tidep_granule *tidep_arena_granule_of_slow(const void *ptr);
 
-/* The granule of a pointer into the first space; NULL for all others. */
-static inline struct tidep_granule *
-tidep_arena_granule_in_first(const void *ptr)
+/* The granule of a pointer into the first space; false for all others. */
+static inline bool
+tidep_arena_granule_in_first(const void *ptr, struct tidep_granule **granule)
 {
 	const struct tidep_space *space = &tidep_arena_spaces[0];
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)space->base;
 
-	if (__builtin_expect(offset >= space->bytes, 0))
-		return NULL;
-	return &space->granules[offset >> TIDEP_GRANULE_SHIFT];
+	*granule = &space->granules[offset >> TIDEP_GRANULE_SHIFT];
+	return __builtin_expect(offset < space->bytes, 1);
 }
 
 /* The granule of any pointer whatever; NULL outside every space. */
 static inline struct tidep_granule *
 tidep_arena_granule_of(const void *ptr)
 {
-	struct tidep_granule *granule = tidep_arena_granule_in_first(ptr);
+	struct tidep_granule *granule;
 
-	return granule != NULL ? granule : tidep_arena_granule_of_slow(ptr);
+	return tidep_arena_granule_in_first(ptr, &granule) ? granule
+							   : tidep_arena_granule_of_slow(ptr);
 }
 
 /* Acquire: who sees a slab's bin sees the slab. NULL: the granule is in no slab. */

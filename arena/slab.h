@@ -102,17 +102,18 @@ tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
 	return (uint32_t)((wide)offset * granule->reciprocal >> 64);
 }
 
-/* The word of the slot that starts at ptr, or NULL. Needs no lock. */
-static inline tidep_word *
-tidep_arena_word_of(const struct tidep_granule *granule, const void *ptr)
+/*
+ * The word of the slot that starts at ptr; false: none does. In the rest behind
+ * the last slot it may find a word, which always reads 0. Needs no lock.
+ */
+static inline bool
+tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_word **word)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)granule->base);
 	uint32_t slot = tidep_arena_slot_around(granule, offset);
 
-	if (__builtin_expect((uint64_t)slot * granule->stride != offset, 0))
-		return NULL;
-	/* In the rest behind the last slot it is a word that always reads 0. */
-	return &granule->words[slot];
+	*word = &granule->words[slot];
+	return __builtin_expect((uint64_t)slot * granule->stride == offset, 1);
 }
 
 #endif

@@ -92,6 +92,19 @@ tidep_arena_slot_issue(tidep_word *word)
 }
 
 /*
+ * Is the word LIVE, without pins, and below the last generation? One compare:
+ * turned so that state and pins are on top, anything in them is too much.
+ */
+static inline bool
+tidep_arena_can_put(uint64_t word, uint64_t last_generation)
+{
+	uint64_t rest = word - TIDEP_LIVE;
+
+	return (rest >> TIDEP_GENERATION_SHIFT | rest << (64 - TIDEP_GENERATION_SHIFT)) <
+	       last_generation;
+}
+
+/*
  * [SLOT_PUT] The owner's claim ends, and with it every ref of this generation.
  * `was` must be LIVE without pins and below the last generation. true: the
  * caller has the slot in hand; false: somebody else changed the word.

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gets and puts of many objects: the single ones in a loop, so that every
- * promise of theirs holds. A batch that entered the gate once per magazine was
- * not faster by what could be measured, see DESIGN.md.
+ * promise of theirs holds.
  */
 #include "config.h"
 

@@ -52,7 +52,7 @@ static_assert(offsetof(struct tidep_cache, counts.misses) <= 64, "a hit uses one
 
 struct tidep_table {
 	uint32_t count;
-	struct tidep_cache *at[]; /* by pool index; NULL: none yet */
+	struct tidep_cache *at[]; /* by pool index; no_cache: none yet */
 };
 
 struct tidep_thread {
@@ -63,20 +63,24 @@ struct tidep_thread {
 
 static_assert(sizeof(struct tidep_thread) <= 64, "dlopen has little room for TLS");
 
+/* Stands for every cache that is not there: always inside, never entered. */
+extern struct tidep_cache tidep_pool_no_cache;
+
 extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("initial-exec")));
 
 void *tidep_pool_get_slow(struct tide_pool *pool);
 void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used);
-void tidep_pool_put_broken_slow(struct tide_pool *pool, void *obj);
+void tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used);
 void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
 
-/* The calling thread's cache of the pool, or of a pool that is gone, or NULL. */
+/* The calling thread's cache of the pool, or of a pool that is gone, or no_cache. */
 static inline struct tidep_cache *
 tidep_pool_cache_of(const struct tide_pool *pool)
 {
 	const struct tidep_table *table = tidep_pool_self.table;
 
-	return TIDEP_LIKELY(pool->index < table->count) ? table->at[pool->index] : NULL;
+	return TIDEP_LIKELY(pool->index < table->count) ? table->at[pool->index]
+							: &tidep_pool_no_cache;
 }
 
 TIDEP_FAST void *
@@ -87,11 +91,9 @@ tidep_pool_get_fast(struct tide_pool *pool)
 	void *obj;
 
 	/* No cache yet, or a signal handler came in between enter and leave. */
-	if (TIDEP_UNLIKELY(cache == NULL || tidep_pool_gate_is_inside(&cache->gate)))
+	if (TIDEP_UNLIKELY(tidep_pool_gate_is_inside(&cache->gate)))
 		return tidep_pool_get_slow(pool);
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter(&cache->gate)))
-		return tidep_pool_get_slow(pool);
-	if (TIDEP_UNLIKELY(cache->n == 0)) {
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) || cache->n == 0)) {
 		tidep_pool_gate_leave(&cache->gate);
 		return tidep_pool_get_slow(pool);
 	}
@@ -103,54 +105,63 @@ tidep_pool_get_fast(struct tide_pool *pool)
 	return obj;
 }
 
+/* Clears small objects in place: used bytes, up to the end of their 16. */
+static inline void
+tidep_pool_clear_small(void *obj, size_t used)
+{
+	static const unsigned char zeros[16];
+	char *at = __builtin_assume_aligned(obj, 16);
+	char *end = at + used;
+
+	for (; at < end; at += sizeof(zeros)) {
+		memcpy(at, zeros, sizeof(zeros));
+		/* Not to be turned back into a call of memset. */
+		__asm__("" : "+r"(at));
+	}
+}
+
 TIDEP_FAST void
 tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	struct tidep_granule *granule = tidep_arena_granule_in_first(obj);
+	struct tidep_granule *granule;
+	struct tidep_entry *entry;
+	const struct tidep_bin *bin;
 	tidep_word *word;
 	uint64_t was;
 
-	/* No address of ours (most likely); no cache yet; a signal handler. */
-	if (TIDEP_UNLIKELY(granule == NULL || cache == NULL ||
+	/* No address of ours; no cache yet, or a signal handler between enter and leave. */
+	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
 			   tidep_pool_gate_is_inside(&cache->gate)))
 		goto slow;
-	/* Another pool's, another node's, or nobody's. */
-	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin))
-		goto slow;
-	word = tidep_arena_word_of(granule, obj);
-	if (TIDEP_UNLIKELY(word == NULL || used > pool->object_bytes))
+	/* Another pool's, another node's, or nobody's; or not the start of a slot. */
+	bin = tidep_arena_bin_of(granule);
+	if (TIDEP_UNLIKELY(bin != cache->bin || !tidep_arena_word_at(granule, obj, &word) ||
+			   used > pool->object_bytes))
 		goto slow;
 	was = atomic_load_explicit(word, memory_order_relaxed);
 	/* Not live, pinned, or at its last generation; or somebody put it just now. */
-	if (TIDEP_UNLIKELY((was & TIDEP_STANDING_MASK) != TIDEP_LIVE || was >= pool->retire_from ||
+	if (TIDEP_UNLIKELY(!tidep_arena_can_put(was, pool->last_generation) ||
 			   !tidep_arena_slot_put(word, was)))
 		goto slow;
 
-	/* The object is in our hand. Hooks run outside the cache. */
-	if (TIDEP_LIKELY(pool->clears)) {
-		memset(obj, 0, used);
-	} else if (TIDEP_UNLIKELY(!tidep_pool_object_reset(pool, obj, used))) {
-		tidep_pool_put_broken_slow(pool, obj);
+	/* The object is in our hand. Hooks, and what takes long, outside the cache. */
+	if (TIDEP_UNLIKELY(used > pool->clears_bytes)) {
+		tidep_pool_put_taken_slow(pool, obj, used);
 		return;
 	}
-
-	if (TIDEP_LIKELY(tidep_pool_gate_enter(&cache->gate))) {
-		/* A hook may have filled the cache, or moved it to another node. */
-		if (TIDEP_LIKELY(cache->n < cache->capacity &&
-				 tidep_arena_bin_of(granule) == cache->bin)) {
-			struct tidep_entry *entry = &cache->loaded->at[cache->n++];
-
-			/* One by one: as a struct it would go over the stack, and stall. */
-			entry->obj = obj;
-			entry->word = word;
-			tidep_count_local(&cache->counts.puts);
-			tidep_pool_gate_leave(&cache->gate);
-			return;
-		}
+	tidep_pool_clear_small(obj, used);
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
+			   cache->n >= cache->capacity || cache->bin != bin)) {
 		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_store_slow(pool, obj);
+		return;
 	}
-	tidep_pool_store_slow(pool, obj);
+	entry = &cache->loaded->at[cache->n++];
+	entry->obj = obj;
+	entry->word = word;
+	tidep_count_local(&cache->counts.puts);
+	tidep_pool_gate_leave(&cache->gate);
 	return;
 slow:
 	tidep_pool_put_slow(pool, obj, used);

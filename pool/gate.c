@@ -41,9 +41,14 @@ tidep_pool_gate_init(struct tidep_gate *gate)
 	atomic_store_explicit(&gate->flag, strong ? TIDEP_GATE_STRONG : 0, memory_order_relaxed);
 }
 
-__attribute__((noinline, cold)) bool
-tidep_pool_gate_enter_slow(struct tidep_gate *gate, uint32_t flag)
+bool
+tidep_pool_gate_enter(struct tidep_gate *gate)
 {
+	uint32_t flag;
+
+	if (tidep_pool_gate_enter_weak(gate))
+		return true;
+	flag = atomic_load_explicit(&gate->flag, memory_order_relaxed);
 	tidep_pool_gate_leave(gate);
 	if (!(flag & TIDEP_GATE_STRONG))
 		return false;

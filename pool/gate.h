@@ -18,8 +18,8 @@
  * and a collector never waits for an owner.
  *
  * Without membarrier the gate is strong: flag always has STRONG set, so that
- * every entry takes the slow branch, whose exchange and look stand in for the
- * barrier. If membarrier starts failing later, a cache is passed over until its
+ * every get and put goes the slow way, where an exchange and a look stand in
+ * for the barrier. If membarrier starts failing later, a cache is passed over until its
  * owner was seen to have entered the strong way (`acked`).
  */
 #ifndef TIDEP_POOL_GATE_H
@@ -38,8 +38,6 @@ struct tidep_gate {
 	_Atomic uint32_t acked; /* the owner's: it has entered the strong way */
 };
 
-bool tidep_pool_gate_enter_slow(struct tidep_gate *gate, uint32_t flag);
-
 /* [GATE_LEAVE] Owner only. */
 static inline void
 tidep_pool_gate_leave(struct tidep_gate *gate)
@@ -47,21 +45,22 @@ tidep_pool_gate_leave(struct tidep_gate *gate)
 	atomic_store_explicit(&gate->busy, 0, memory_order_release);
 }
 
-/* Owner only, not inside. false: a collector is at work, go round the cache. */
+/*
+ * For the fast path: owner only, not inside. false: a collector is at work, or
+ * the gate is strong: leave, and go the slow way.
+ */
 static inline bool
-tidep_pool_gate_enter(struct tidep_gate *gate)
+tidep_pool_gate_enter_weak(struct tidep_gate *gate)
 {
-	uint32_t flag;
-
 	/* [GATE_ENTER] */
 	atomic_store_explicit(&gate->busy, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	/* [GATE_LOOK] */
-	flag = atomic_load_explicit(&gate->flag, memory_order_acquire);
-	if (__builtin_expect(flag == 0, 1))
-		return true;
-	return tidep_pool_gate_enter_slow(gate, flag);
+	return __builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1);
 }
+
+/* Owner only, not inside. false: a collector is at work, go round the cache. */
+bool tidep_pool_gate_enter(struct tidep_gate *gate);
 
 /* Is this thread, the owner, inside already? Then it has been interrupted there. */
 static inline bool

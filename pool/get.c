@@ -391,7 +391,7 @@ tide_get_on(tide_pool *pool, unsigned node)
 	}
 	if (pool->depots == 1)
 		return tide_get(pool);
-	if (cache != NULL && cache->bin == &pool->depot[node].bin && cache->n > 0)
+	if (cache->bin == &pool->depot[node].bin && cache->n > 0)
 		return tide_get(pool);
 	return get_slow(pool, (int)node);
 }

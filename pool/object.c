@@ -34,8 +34,9 @@ struct tidep_object
 tidep_pool_object_of(void *obj)
 {
 	struct tidep_granule *granule = tidep_arena_granule_of(obj);
-	tidep_word *word = tidep_arena_word_of(granule, obj);
+	tidep_word *word;
 
+	tidep_arena_word_at(granule, obj, &word);
 	return (struct tidep_object){
 		.granule = granule,
 		.slot = (uint32_t)(word - granule->words),
@@ -56,8 +57,7 @@ tidep_pool_object_find(const struct tide_pool *pool, const void *obj, struct tid
 	bin = tidep_arena_bin_of(granule);
 	if (bin == NULL || bin->keeps_slabs)
 		return TIDE_FOREIGN_PUT;
-	word = tidep_arena_word_of(granule, obj);
-	if (word == NULL || word >= granule->words + granule->slots)
+	if (!tidep_arena_word_at(granule, obj, &word) || word >= granule->words + granule->slots)
 		return TIDE_FOREIGN_PUT;
 	object->granule = granule;
 	object->slot = (uint32_t)(word - granule->words);

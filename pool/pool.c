@@ -19,6 +19,7 @@
 #define ALIGN_BYTES_MAX ((size_t)64 << 10)
 #define CACHE_BYTES_MAX ((size_t)256 << 10) /* of one pool in one thread's cache */
 #define UNCACHED_FROM_BYTES ((size_t)64 << 10)
+#define CLEARS_BYTES 128u /* by the put itself: memset is faster from about here */
 #define FIRST_CLASS 5u /* magazines of 64, if CACHE_BYTES_MAX allows */
 
 static_assert(TIDEP_MAGAZINE_OBJS_MIN << FIRST_CLASS == 64, "as measured, see DESIGN.md");
@@ -231,8 +232,10 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 						: config->max_bytes / config->object_bytes;
 	pool->placement = config->placement;
 	pool->checks_reset = tidep_pool_env.verifyreset;
-	pool->clears = config->reset == tide_reset_zero && !pool->checks_reset;
-	pool->retire_from = geometry.last_generation << TIDEP_GENERATION_SHIFT;
+	/* Without rounding up to 16 over the end of a slot. */
+	if (config->reset == tide_reset_zero && !pool->checks_reset && geometry.stride % 16 == 0)
+		pool->clears_bytes = CLEARS_BYTES;
+	pool->last_generation = geometry.last_generation;
 	init_magazines(pool, geometry.stride);
 	for (unsigned i = 0; i < pool->depots; i++) {
 		unsigned node = config->placement == TIDE_BIND ? config->node

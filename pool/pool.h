@@ -64,8 +64,8 @@ tidep_count_shared(_Atomic uint64_t *count)
 struct tide_pool {
 	/* Read by every get and put; fixed. */
 	uint32_t index;          /* in threads' tables */
-	bool clears;             /* the reset is tide_reset_zero and nobody checks it */
-	uint64_t retire_from;    /* words from here on retire at their put */
+	uint32_t clears_bytes;   /* a put clears so many used bytes by itself, in 16s */
+	uint64_t last_generation; /* of its slots */
 	size_t object_bytes;
 	tide_reset_fn *reset;
 	void *ctx;

@@ -18,7 +18,7 @@
 static void
 count_put(struct tide_pool *pool, struct tidep_cache *cache)
 {
-	if (cache != NULL)
+	if (cache != NULL && cache != &tidep_pool_no_cache)
 		tidep_count_local(&cache->counts.puts);
 	else
 		tidep_count_shared(&pool->counts.puts);
@@ -36,7 +36,7 @@ take(const struct tide_pool *pool, struct tidep_object *object, bool *is_last)
 
 		if ((was & TIDEP_STANDING_MASK) != TIDEP_LIVE)
 			return TIDE_DOUBLE_PUT;
-		*is_last = was >= pool->retire_from;
+		*is_last = tidep_arena_generation(was) >= pool->last_generation;
 		if (*is_last ? tidep_arena_slot_retire(object->entry.word, was)
 			     : tidep_arena_slot_put(object->entry.word, was))
 			return 0;
@@ -73,7 +73,7 @@ static bool
 is_reentered(struct tide_pool *pool, const struct tidep_cache *cache, const void *obj)
 {
 	if (tidep_pool_self.depth == 0 &&
-	    (cache == NULL || !tidep_pool_gate_is_inside(&cache->gate)))
+	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
 		return false;
 	tidep_pool_object_misuse(TIDE_REENTERED, pool, obj,
 				 "a put interrupted another call of this thread");
@@ -209,14 +209,27 @@ tidep_pool_store_slow(struct tide_pool *pool, void *obj)
 	errno = saved;
 }
 
-__attribute__((noinline, cold)) void
-tidep_pool_put_broken_slow(struct tide_pool *pool, void *obj)
+/* Reset, then stored or let go. */
+static void
+put_taken(struct tide_pool *pool, void *obj, size_t used)
 {
-	struct tidep_object object = tidep_pool_object_of(obj);
-	int saved = errno;
+	struct tidep_object object;
 
+	if (tidep_pool_object_reset(pool, obj, used)) {
+		store(pool, obj);
+		return;
+	}
+	object = tidep_pool_object_of(obj);
 	tidep_pool_object_let_go(pool, &object);
 	count_put(pool, tidep_pool_cache_of(pool));
+}
+
+__attribute__((noinline)) void
+tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used)
+{
+	int saved = errno;
+
+	put_taken(pool, obj, used);
 	errno = saved;
 }
 
@@ -231,11 +244,13 @@ tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used)
 	if (obj == NULL || is_reentered(pool, cache, obj) ||
 	    !find_and_take(pool, obj, used, &object, &is_last))
 		return;
-	if (!is_last && (pool->clears ? (memset(obj, 0, used), true)
-				      : tidep_pool_object_reset(pool, obj, used)))
-		store(pool, obj);
-	else
-		tidep_pool_put_broken_slow(pool, obj);
+	if (is_last) {
+		/* Its slot is used up: no reset, it is never seen again. */
+		tidep_pool_object_let_go(pool, &object);
+		count_put(pool, cache);
+	} else {
+		put_taken(pool, obj, used);
+	}
 	errno = saved;
 }
 

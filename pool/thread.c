@@ -18,6 +18,9 @@
 /* The home of a cache without a pool: no granule's bin. */
 static struct tidep_bin no_bin;
 
+/* Nobody ever enters it, so nothing in it is ever written. */
+struct tidep_cache tidep_pool_no_cache = { .gate = { .busy = 1 }, .bin = &no_bin };
+
 static struct tidep_table no_table; /* count 0, for threads without one */
 
 __thread struct tidep_thread tidep_pool_self = { .table = &no_table };
@@ -67,6 +70,8 @@ grow_table(uint32_t index)
 		return NULL;
 	table->count = count;
 	memcpy(table->at, old->at, old->count * sizeof(struct tidep_cache *));
+	for (uint32_t i = old->count; i < count; i++)
+		table->at[i] = &tidep_pool_no_cache;
 	tidep_pool_self.table = table;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (old == &no_table)
@@ -105,7 +110,7 @@ tidep_pool_cache_bind(struct tide_pool *pool)
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_table *table;
 
-	if (cache != NULL && cache->pool == pool)
+	if (cache->pool == pool)
 		return cache;
 	if (!pool->caches_objects || tidep_pool_self.exited ||
 	    atomic_load_explicit(&pool->closing, memory_order_relaxed))
@@ -114,7 +119,7 @@ tidep_pool_cache_bind(struct tide_pool *pool)
 	if (table == NULL)
 		return NULL;
 	tidep_pool_registry_lock();
-	if (cache == NULL)
+	if (cache == &tidep_pool_no_cache)
 		cache = take_record_locked();
 	if (cache != NULL) {
 		tidep_pool_gate_init(&cache->gate);
@@ -285,7 +290,7 @@ empty_caches_locked(const struct tidep_table *table)
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct tidep_cache *cache = table->at[i];
 
-		if (cache != NULL && cache->pool != NULL)
+		if (cache->pool != NULL)
 			tidep_pool_cache_empty_taken(cache);
 	}
 }
@@ -316,7 +321,7 @@ exit_thread(void *unused)
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct tidep_cache *cache = table->at[i];
 
-		if (cache == NULL)
+		if (cache == &tidep_pool_no_cache)
 			continue;
 		if (cache->pool != NULL)
 			tidep_pool_cache_unbind_locked(cache);
