@@ -100,7 +100,7 @@ tidep_pool_get_fast(struct tide_pool *pool)
 	entry = &cache->loaded->at[--cache->n];
 	obj = entry->obj;
 	tidep_arena_slot_issue(entry->word);
-	tidep_count_local(&cache->counts.gets);
+	tidep_count_local(&cache->counts.gets, 1);
 	tidep_pool_gate_leave(&cache->gate);
 	return obj;
 }
@@ -160,7 +160,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	entry = &cache->loaded->at[cache->n++];
 	entry->obj = obj;
 	entry->word = word;
-	tidep_count_local(&cache->counts.puts);
+	tidep_count_local(&cache->counts.puts, 1);
 	tidep_pool_gate_leave(&cache->gate);
 	return;
 slow:

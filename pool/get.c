@@ -92,7 +92,7 @@ take_from_home(struct find *find)
 	full = tidep_pool_depot_pop_full(depot);
 	if (full == NULL)
 		return false;
-	tidep_count_local(&cache->counts.refills);
+	tidep_count_local(&cache->counts.refills, 1);
 	grow_magazines(find->pool, depot);
 	find->object.entry = full->at[--full->n];
 	if (!tidep_pool_gate_enter(&cache->gate)) {
@@ -133,7 +133,7 @@ take_from_remote(struct find *find, unsigned node)
 	full = tidep_pool_depot_pop_full(depot);
 	if (full == NULL)
 		return false;
-	tidep_count_local(&cache->counts.refills);
+	tidep_count_local(&cache->counts.refills, 1);
 	find->object.entry = full->at[--full->n];
 	batch = full;
 	if (tidep_pool_gate_enter(&cache->gate)) {
@@ -287,7 +287,7 @@ count(const struct find *find, size_t counter_offset)
 	if (is_shared)
 		tidep_count_shared(counter);
 	else
-		tidep_count_local(counter);
+		tidep_count_local(counter, 1);
 }
 
 static void *

@@ -306,6 +306,8 @@ tide_pool_destroy(tide_pool *pool)
 	struct tidep_counts_sum sum;
 	char text[64];
 
+	if (pool == NULL)
+		return -EINVAL;
 	tidep_pool_registry_lock();
 	tidep_pool_drain_locked(pool, true);
 	tidep_pool_sum_locked(pool, &sum);

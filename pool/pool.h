@@ -49,9 +49,9 @@ struct tidep_counts_sum {
 };
 
 static inline void
-tidep_count_local(_Atomic uint64_t *count)
+tidep_count_local(_Atomic uint64_t *count, uint64_t n)
 {
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n,
 			      memory_order_relaxed);
 }
 

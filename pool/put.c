@@ -19,7 +19,7 @@ static void
 count_put(struct tide_pool *pool, struct tidep_cache *cache)
 {
 	if (cache != NULL && cache != &tidep_pool_no_cache)
-		tidep_count_local(&cache->counts.puts);
+		tidep_count_local(&cache->counts.puts, 1);
 	else
 		tidep_count_shared(&pool->counts.puts);
 }
@@ -125,7 +125,7 @@ store_at_home(struct tidep_cache *cache, const struct tidep_entry *entry, struct
 	tidep_pool_cache_load(cache, empty);
 	tidep_pool_gate_leave(&cache->gate);
 	if (displaced != NULL && displaced->n > 0)
-		tidep_count_local(&cache->counts.flushes);
+		tidep_count_local(&cache->counts.flushes, 1);
 	tidep_pool_depot_put_partial(depot, displaced);
 	return true;
 }
@@ -151,7 +151,7 @@ store_remote(struct tidep_cache *cache, const struct tidep_entry *entry, struct 
 		tidep_pool_gate_leave(&cache->gate);
 	}
 	if (full != NULL) {
-		tidep_count_local(&cache->counts.flushes);
+		tidep_count_local(&cache->counts.flushes, 1);
 		tidep_pool_depot_push(depot, full);
 	}
 	if (stored)

@@ -116,8 +116,9 @@ tide_pool *tide_pool_create(const struct tide_pool_config *config);
  * Runs fini on every idle object and gives all memory back. No other thread
  * may be using the pool, or do so afterwards.
  *
- * Returns 0, or -EBUSY after a TIDE_LEAK report while objects are live: the
- * pool is as good as before and may be destroyed once they are put.
+ * Returns 0; -EINVAL for NULL; -EBUSY after a TIDE_LEAK report while objects
+ * are live: the pool is as good as before, and may be destroyed once they are
+ * put.
  */
 int tide_pool_destroy(tide_pool *pool);
 
@@ -214,7 +215,8 @@ struct tide_misuse_report {
 /*
  * Has fn called with each report instead of printing it and aborting; NULL
  * restores that. fn runs on the misusing thread, with no lock held; it may be
- * called by several threads at once; the report lives until it returns.
+ * called by several threads at once; the report lives until it returns. A
+ * report that is under way may still call the handler before this one.
  */
 void tide_set_misuse_handler(void (*fn)(const struct tide_misuse_report *report, void *arg),
 			     void *arg);
@@ -288,14 +290,17 @@ void tide_stats_read(struct tide_stats *stats, size_t stats_bytes);
 
 /*
  * Writes all statistics into dst as snprintf would: at most dst_bytes with the
- * final NUL; dst may be NULL if dst_bytes is 0. Pools that come or go between
- * two calls change the length.
+ * final NUL; dst may be NULL if dst_bytes is 0. Pools that come or go and
+ * counters that grow between two calls change the length.
  * Returns the length the whole text has, without the NUL; -EINVAL for an
  * unknown format; -ENOMEM.
  */
 int tide_stats_format(char *dst, size_t dst_bytes, uint32_t format);
 
-/* Writes the same to a file descriptor; 0 or a negative errno. */
+/*
+ * Writes the same to a file descriptor; 0 or a negative errno, part of the text
+ * may have been written then.
+ */
 int tide_stats_print(int fd, uint32_t format);
 
 /*
