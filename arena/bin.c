@@ -181,7 +181,7 @@ tidep_arena_bin_reserve(struct tidep_bin *bin, size_t slots)
 			char *words;
 
 			tidep_arena_word_pages(slab->granule, (uint32_t)wanted, &words, &words_bytes);
-			err = tidep_numa_populate(slab->granule->base, bytes);
+			err = tidep_numa_populate(tidep_arena_base_of(slab->granule), bytes);
 			if (err == 0)
 				err = tidep_numa_populate(words, words_bytes);
 			if (err == 0)
@@ -238,7 +238,7 @@ tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule
 	tidep_numa_decommit(from, (size_t)(to - from));
 	pthread_mutex_lock(&bin->lock);
 	bin->committed_pages -=
-		tidep_arena_slab_note(granule->slab, (uint32_t)((size_t)(from - granule->base) / page),
+		tidep_arena_slab_note(granule->slab, (uint32_t)((size_t)(from - tidep_arena_base_of(granule)) / page),
 				      (uint32_t)((size_t)(to - from) / page), false);
 	pthread_mutex_unlock(&bin->lock);
 }

@@ -74,7 +74,7 @@ void tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *gr
 static inline void *
 tidep_arena_slot_at(const struct tidep_granule *granule, uint32_t slot)
 {
-	return granule->base + (size_t)slot * granule->stride;
+	return tidep_arena_base_of(granule) + (size_t)slot * granule->stride;
 }
 
 #endif

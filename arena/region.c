@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 #include "numa/osmem.h"
 #include "numa/record.h"
@@ -43,6 +44,7 @@ struct deal {
 	uint32_t granules;        /* in the space */
 	uint32_t region_granules; /* in a region */
 	uint32_t dealt;
+	_Atomic bool *is_open; /* by steps of OPEN_GRANULES; read without the lock */
 };
 
 struct tidep_space tidep_arena_spaces[TIDEP_SPACES_MAX];
@@ -81,6 +83,7 @@ add_space_locked(void)
 	size_t bytes = SPACE_BYTES_MAX;
 	struct tidep_space *space;
 	char *reservation = NULL;
+	_Atomic bool *is_open;
 	size_t words_bytes;
 	char *records;
 
@@ -104,7 +107,10 @@ add_space_locked(void)
 	/* Any pointer's granule record must be readable, opened or not. */
 	words_bytes = bytes / TIDEP_GRANULE_BYTES * TIDEP_GRANULE_WORD_BYTES;
 	records = reservation + bytes + words_bytes;
-	if (tidep_numa_expose(records, records_bytes(bytes / TIDEP_GRANULE_BYTES)) != 0) {
+	is_open = tidep_numa_record_alloc(bytes / OPEN_BYTES * sizeof(*is_open));
+	if (is_open == NULL ||
+	    tidep_numa_expose(records, records_bytes(bytes / TIDEP_GRANULE_BYTES)) != 0) {
+		tidep_numa_record_free(is_open);
 		tidep_numa_unreserve(reservation, space_total_bytes(bytes));
 		return -ENOMEM;
 	}
@@ -114,6 +120,7 @@ add_space_locked(void)
 	if (deals[n].region_granules < REGION_BYTES_MIN / TIDEP_GRANULE_BYTES)
 		deals[n].region_granules = REGION_BYTES_MIN / TIDEP_GRANULE_BYTES;
 	deals[n].dealt = 0;
+	deals[n].is_open = is_open;
 	/* The very last number of all is kept free, see TIDEP_NUMBERS_MAX. */
 	if (first_number + deals[n].granules > TIDEP_NUMBERS_MAX)
 		deals[n].granules -= deals[n].region_granules;
@@ -201,6 +208,8 @@ open_step_locked(struct region *region)
 	    tidep_numa_open(space->base + at * TIDEP_GRANULE_BYTES, OPEN_BYTES))
 		return -ENOMEM;
 	region->opened += OPEN_GRANULES;
+	atomic_store_explicit(&deals[space - tidep_arena_spaces].is_open[at / OPEN_GRANULES], true,
+			      memory_order_release);
 	return 0;
 }
 
@@ -326,6 +335,44 @@ tidep_arena_space_of(const struct tidep_granule *granule)
 	return space;
 }
 
+struct tidep_granule *
+tidep_arena_granule_numbered(uint64_t number)
+{
+	unsigned n = atomic_load_explicit(&tidep_arena_space_count, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct tidep_space *space = &tidep_arena_spaces[i];
+
+		if (number - space->first_number < space->bytes >> TIDEP_GRANULE_SHIFT)
+			return &space->granules[number - space->first_number];
+	}
+	return NULL;
+}
+
+struct tidep_granule *
+tidep_arena_granule_next(uint64_t *cursor)
+{
+	unsigned n = atomic_load_explicit(&tidep_arena_space_count, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct tidep_space *space = &tidep_arena_spaces[i];
+		uint64_t granules = space->bytes >> TIDEP_GRANULE_SHIFT;
+
+		while (*cursor - space->first_number < granules) {
+			uint64_t at = *cursor - space->first_number;
+			_Atomic bool *is_open = &deals[i].is_open[at / OPEN_GRANULES];
+
+			/* Acquire: pairs with the release as the step was opened. */
+			if (atomic_load_explicit(is_open, memory_order_acquire)) {
+				++*cursor;
+				return &space->granules[at];
+			}
+			*cursor += OPEN_GRANULES - at % OPEN_GRANULES;
+		}
+	}
+	return NULL;
+}
+
 uint64_t
 tidep_arena_offset_of(const void *ptr)
 {
@@ -338,8 +385,7 @@ tidep_arena_offset_of(const void *ptr)
 		if (offset < space->bytes)
 			return ((uint64_t)space->first_number << TIDEP_GRANULE_SHIFT) + offset;
 	}
-	assert(!"an address of ours");
-	return 0;
+	abort(); /* not an address of ours */
 }
 
 void *
@@ -354,6 +400,5 @@ tidep_arena_at(uint64_t offset)
 		if (offset - first < space->bytes)
 			return space->base + (offset - first);
 	}
-	assert(!"an offset of ours");
-	return NULL;
+	abort(); /* not an offset of ours */
 }

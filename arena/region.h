@@ -58,7 +58,7 @@ struct tidep_slab;
  */
 struct tidep_granule {
 	_Atomic(struct tidep_bin *) bin; /* whose slab; NULL = nobody's */
-	char *base;                      /* the slab's first slot */
+	_Atomic(char *) base;            /* the slab's first slot */
 	tidep_word *words;               /* the slab's first slot word */
 	uint64_t reciprocal;             /* ceil(2^64 / stride) */
 	uint32_t stride;                 /* bytes from slot to slot */
@@ -114,6 +114,45 @@ tidep_arena_granule_in_first(const void *ptr, struct tidep_granule **granule)
 	return __builtin_expect(offset < space->bytes, 1);
 }
 
+/* The granule of that number in the first space; false for all others. */
+static inline bool
+tidep_arena_granule_numbered_in_first(uint64_t number, struct tidep_granule **granule)
+{
+	const struct tidep_space *space = &tidep_arena_spaces[0];
+
+	*granule = &space->granules[number];
+	return __builtin_expect(number < space->bytes >> TIDEP_GRANULE_SHIFT, 1);
+}
+
+/* The granule of any number; NULL: it has none. */
+struct tidep_granule *tidep_arena_granule_numbered(uint64_t number);
+
+/*
+ * Where the words of a slab that begins in this granule are: by arithmetic, so
+ * that a stale ref reads no record that is being written. At another line of
+ * the page for each granule, see above.
+ */
+static inline tidep_word *
+tidep_arena_words_in(const struct tidep_space *space, const struct tidep_granule *granule)
+{
+	size_t at = (size_t)(granule - space->granules);
+	size_t skew = (at * 11 + 21) * 64 % TIDEP_WORDS_SKEW_BYTES;
+
+	return (tidep_word *)(void *)(space->words + at * TIDEP_GRANULE_WORD_BYTES + skew);
+}
+
+static inline char *
+tidep_arena_base_in(const struct tidep_space *space, const struct tidep_granule *granule)
+{
+	return space->base + ((size_t)(granule - space->granules) << TIDEP_GRANULE_SHIFT);
+}
+
+/*
+ * A walk over all granules that were ever opened, without a lock: 0 first, then
+ * what the last call left in *cursor. NULL: the end.
+ */
+struct tidep_granule *tidep_arena_granule_next(uint64_t *cursor);
+
 /* The granule of any pointer whatever; NULL outside every space. */
 static inline struct tidep_granule *
 tidep_arena_granule_of(const void *ptr)
@@ -129,6 +168,12 @@ static inline struct tidep_bin *
 tidep_arena_bin_of(const struct tidep_granule *granule)
 {
 	return atomic_load_explicit(&granule->bin, memory_order_acquire);
+}
+
+static inline char *
+tidep_arena_base_of(const struct tidep_granule *granule)
+{
+	return atomic_load_explicit(&granule->base, memory_order_relaxed);
 }
 
 /* The space a granule record is in. */

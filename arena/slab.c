@@ -14,7 +14,6 @@
 
 #define LINE_BITS 64u
 #define WORDS_A_LINE 8u
-#define REF_BITS (64u - TIDEP_NUMBER_BITS) /* generation and slot index */
 
 /*
  * A debug build has few generations, so that tests see slots retire and
@@ -23,11 +22,11 @@
 #ifdef TIDEP_DEBUG
 #define GENERATION_BITS_MAX 10u
 #else
-#define GENERATION_BITS_MAX REF_BITS
+#define GENERATION_BITS_MAX TIDEP_REF_BITS
 #endif
 
 static_assert(TIDEP_GRANULE_SLOTS <= 1u << 12, "a slot index has 12 bits at most");
-static_assert(TIDEP_GENERATION_SHIFT + REF_BITS <= 64, "a word holds any ref's generation");
+static_assert(TIDEP_GENERATION_SHIFT + TIDEP_REF_BITS <= 64, "a word holds any ref's generation");
 
 static unsigned
 index_bits_of(uint32_t slots)
@@ -56,20 +55,20 @@ tidep_arena_geometry(struct tidep_geometry *geometry, size_t bytes, size_t align
 	geometry->granules = (uint32_t)(slab_bytes / TIDEP_GRANULE_BYTES);
 	geometry->reciprocal = UINT64_MAX / stride + 1;
 	geometry->index_bits = index_bits_of(geometry->slots);
-	generation_bits = REF_BITS - geometry->index_bits;
+	generation_bits = TIDEP_REF_BITS - geometry->index_bits;
 	if (generation_bits > GENERATION_BITS_MAX)
 		generation_bits = GENERATION_BITS_MAX;
-	geometry->last_generation = (UINT64_C(1) << generation_bits) - 1;
+	/* One more still fits: what the last one's put leaves behind. */
+	geometry->last_generation = (UINT64_C(1) << generation_bits) - 2;
 }
 
 uint64_t
 tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation)
 {
-	const struct tidep_granule *first = tidep_arena_granule_of(granule->base);
-	const struct tidep_space *space = tidep_arena_space_of(first);
-	uint64_t number = space->first_number + (uint64_t)(first - space->granules);
+	const struct tidep_granule *first = tidep_arena_granule_of(tidep_arena_base_of(granule));
 
-	return number << REF_BITS | generation << index_bits_of(granule->slots) | slot;
+	return tidep_arena_ref_at(tidep_arena_space_of(first), first, slot,
+				  index_bits_of(granule->slots), generation);
 }
 
 static uint32_t
@@ -118,17 +117,6 @@ find_bit(const uint64_t *line, uint32_t from, uint32_t end, bool value)
 	return end;
 }
 
-/* Where a slab's words begin, at another line for each granule: see region.h. */
-static tidep_word *
-words_of(const struct tidep_granule *granule)
-{
-	const struct tidep_space *space = tidep_arena_space_of(granule);
-	size_t at = (size_t)(granule - space->granules);
-	size_t skew = (at * 11 + 21) * 64 % TIDEP_WORDS_SKEW_BYTES;
-
-	return (tidep_word *)(void *)(space->words + at * TIDEP_GRANULE_WORD_BYTES + skew);
-}
-
 void
 tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
 		       size_t *bytes)
@@ -175,11 +163,11 @@ tidep_arena_slab_create(const struct tidep_geometry *geometry, struct tidep_bin 
 	slab->committed = slab->empty + lines(geometry->slots);
 	change_bits(slab->empty, 0, geometry->slots, true);
 
-	words = words_of(granule);
+	words = tidep_arena_words_in(tidep_arena_space_of(granule), granule);
 	for (uint32_t i = 0; i < geometry->granules; i++) {
 		struct tidep_granule *g = &granule[i];
 
-		g->base = run;
+		atomic_store_explicit(&g->base, run, memory_order_relaxed);
 		g->words = words;
 		g->reciprocal = geometry->reciprocal;
 		g->stride = geometry->stride;
@@ -229,11 +217,11 @@ tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *g
 		if (from == slab->pages)
 			break;
 		to = find_bit(slab->committed, from, slab->pages, false);
-		tidep_numa_decommit(granule->base + from * page, (to - from) * page);
+		tidep_numa_decommit(tidep_arena_base_of(granule) + from * page, (to - from) * page);
 	}
 	for (uint32_t i = 0; i < geometry->granules; i++)
 		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
-	tidep_arena_release(slab->node, granule->base, geometry->granules, false);
+	tidep_arena_release(slab->node, tidep_arena_base_of(granule), geometry->granules, false);
 	tidep_numa_record_free(slab);
 }
 
@@ -305,7 +293,7 @@ tidep_arena_slab_trim(struct tidep_slab *slab)
 			end = find_bit(slab->committed, at, page_to, false);
 			if (at == end)
 				break;
-			tidep_numa_decommit(slab->granule->base + at * page, (end - at) * page);
+			tidep_numa_decommit(tidep_arena_base_of(slab->granule) + at * page, (end - at) * page);
 			trimmed += change_bits(slab->committed, at, end - at, false);
 		}
 	}

@@ -27,6 +27,13 @@
 #define TIDEP_SLAB_BYTES_MAX (UINT64_C(4) << 20) /* unless one slot is larger */
 #define TIDEP_SLAB_SLOTS 512 /* wanted: their words fill a page */
 
+/*
+ * A ref: the number of the slab's first granule, 24 bits; then 40 bits of which
+ * the slot's index takes as few as it can and the generation the rest.
+ */
+#define TIDEP_REF_BITS (64u - TIDEP_NUMBER_BITS)
+#define TIDEP_REF_MASK ((UINT64_C(1) << TIDEP_REF_BITS) - 1)
+
 /* How slots of one size lie in their slabs; the same for all slabs of a pool. */
 struct tidep_geometry {
 	uint32_t stride;
@@ -84,10 +91,16 @@ uint32_t tidep_arena_slab_trim(struct tidep_slab *slab);
 void tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
 			    size_t *bytes);
 
-/*
- * The ref of one life of a slot: the number of the slab's first granule, then
- * the generation, then the slot's index.
- */
+static inline uint64_t
+tidep_arena_ref_at(const struct tidep_space *space, const struct tidep_granule *first,
+		   uint32_t slot, unsigned index_bits, uint64_t generation)
+{
+	uint64_t number = space->first_number + (uint64_t)(first - space->granules);
+
+	return number << TIDEP_REF_BITS | generation << index_bits | slot;
+}
+
+/* The ref of one life of a slot. */
 uint64_t tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation);
 
 /*
@@ -109,7 +122,7 @@ tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
 static inline bool
 tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_word **word)
 {
-	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)granule->base);
+	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
 	uint32_t slot = tidep_arena_slot_around(granule, offset);
 
 	*word = &granule->words[slot];

@@ -72,6 +72,7 @@ void *tidep_pool_get_slow(struct tide_pool *pool);
 void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used);
 void tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used);
 void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
+int tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used);
 
 /* The calling thread's cache of the pool, or of a pool that is gone, or no_cache. */
 static inline struct tidep_cache *
@@ -120,12 +121,37 @@ tidep_pool_clear_small(void *obj, size_t used)
 	}
 }
 
+/* The object has just come into our hand: what is left of a put that hits. */
+TIDEP_FAST void
+tidep_pool_put_taken(struct tide_pool *pool, struct tidep_cache *cache,
+		     const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used)
+{
+	struct tidep_entry *entry;
+
+	/* Hooks, and what takes long, outside the cache. */
+	if (TIDEP_UNLIKELY(used >= pool->slow_from)) {
+		tidep_pool_put_taken_slow(pool, obj, used);
+		return;
+	}
+	tidep_pool_clear_small(obj, used);
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
+			   cache->n >= cache->capacity || cache->bin != bin)) {
+		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_store_slow(pool, obj);
+		return;
+	}
+	entry = &cache->loaded->at[cache->n++];
+	entry->obj = obj;
+	entry->word = word;
+	tidep_count_local(&cache->counts.puts, 1);
+	tidep_pool_gate_leave(&cache->gate);
+}
+
 TIDEP_FAST void
 tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_granule *granule;
-	struct tidep_entry *entry;
 	const struct tidep_bin *bin;
 	tidep_word *word;
 	uint64_t was;
@@ -145,26 +171,37 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 			   !tidep_arena_slot_put(word, was)))
 		goto slow;
 
-	/* The object is in our hand. Hooks, and what takes long, outside the cache. */
-	if (TIDEP_UNLIKELY(used > pool->clears_bytes)) {
-		tidep_pool_put_taken_slow(pool, obj, used);
-		return;
-	}
-	tidep_pool_clear_small(obj, used);
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
-			   cache->n >= cache->capacity || cache->bin != bin)) {
-		tidep_pool_gate_leave(&cache->gate);
-		tidep_pool_store_slow(pool, obj);
-		return;
-	}
-	entry = &cache->loaded->at[cache->n++];
-	entry->obj = obj;
-	entry->word = word;
-	tidep_count_local(&cache->counts.puts, 1);
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_put_taken(pool, cache, bin, obj, word, used);
 	return;
 slow:
 	tidep_pool_put_slow(pool, obj, used);
+}
+
+/* The same by ref: what was expected of the word is known, so it is not read. */
+TIDEP_FAST int
+tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
+{
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	uint64_t generation = tidep_pool_ref_generation(pool, ref);
+	struct tidep_granule *granule;
+	struct tidep_object object;
+	const struct tidep_bin *bin;
+
+	if (TIDEP_UNLIKELY(!tidep_arena_granule_numbered_in_first(ref >> TIDEP_REF_BITS, &granule) ||
+			   tidep_pool_gate_is_inside(&cache->gate)))
+		return tidep_pool_put_ref_slow(pool, ref, used);
+	bin = tidep_arena_bin_of(granule);
+	if (TIDEP_UNLIKELY(bin != cache->bin || used > pool->object_bytes ||
+			   generation >= pool->last_generation))
+		return tidep_pool_put_ref_slow(pool, ref, used);
+	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, &object);
+	/* Stale, or pinned. */
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word,
+						 generation << TIDEP_GENERATION_SHIFT |
+							 TIDEP_LIVE)))
+		return tidep_pool_put_ref_slow(pool, ref, used);
+	tidep_pool_put_taken(pool, cache, bin, object.entry.obj, object.entry.word, used);
+	return 0;
 }
 
 #endif

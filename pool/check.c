@@ -27,7 +27,7 @@ struct check {
 	tidep_word **entries;
 	uint64_t found, room;
 	uint64_t fresh; /* slots that caches have claimed ahead */
-	/* Which depot the magazine being looked at is, or belongs to. */
+	/* Which depot the magazine being looked at is, or belongs to; NULL: it has none. */
 	const struct tidep_bin *home;
 };
 
@@ -59,6 +59,8 @@ count_slab(struct check *check, const struct tidep_slab *slab)
 		case TIDEP_EMPTY:
 			continue;
 		case TIDEP_LIVE:
+		case TIDEP_LEAVING:
+		case TIDEP_BREAKING:
 			check->live++;
 			break;
 		case TIDEP_IDLE:
@@ -93,7 +95,7 @@ note_entry(const struct tidep_entry *entry, void *arg)
 	word = atomic_load_explicit(entry->word, memory_order_relaxed);
 	if ((word & TIDEP_STANDING_MASK) != TIDEP_IDLE)
 		fault(check, "a magazine holds %p, which is not idle", entry->obj);
-	if (tidep_arena_bin_of(object.granule) != check->home)
+	if (check->home != NULL && tidep_arena_bin_of(object.granule) != check->home)
 		fault(check, "%p rests on a node that is not its own", entry->obj);
 	if (check->found < check->room)
 		check->entries[check->found] = entry->word;
@@ -191,6 +193,9 @@ check_pool_locked(struct tide_pool *pool, unsigned *faults)
 		check.home = &pool->depot[i].bin;
 		tidep_pool_depot_each(&pool->depot[i], note_entry, &check);
 	}
+	check.home = NULL;
+	if (pool->quarantine != NULL)
+		tidep_pool_quarantine_each(pool->quarantine, note_entry, &check);
 	passed = tidep_pool_caches_look_locked(pool, note_cache, &check);
 	if (passed > 0)
 		fault(&check, "%u caches are in use, or cannot be looked into", passed);

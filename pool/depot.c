@@ -64,7 +64,7 @@ tidep_pool_magazine_destroy(struct tidep_magazine *magazine)
 	 * The slot's bytes do not read zero; nobody asks that of a magazine. A
 	 * late pop may still read the link, so its bin keeps its slabs.
 	 */
-	run.first = tidep_arena_slot_around(run.granule, (uint64_t)((char *)magazine - run.granule->base));
+	run.first = tidep_arena_slot_around(run.granule, (uint64_t)((char *)magazine - tidep_arena_base_of(run.granule)));
 	tidep_arena_bin_release(&magazine_bins[magazine->node][magazine->class], &run);
 }
 

@@ -166,28 +166,33 @@ parse_numa(struct tidep_env *env, const char *text)
 	return true;
 }
 
-#define NO_SWITCH "is no switch; want gctrace=0|1 and verifyreset=0|1, separated by commas"
+#define QUARANTINE_MAX 1000000 /* 16 bytes each, in every pool */
+#define NO_SWITCH                                                                                  \
+	"is no switch; want gctrace=0|1, verifyreset=0|1 and quarantine=0..1000000, "              \
+	"separated by commas"
 
 /* One element of TIDEDEBUG; of several for one switch the last one counts. */
 static bool
 parse_switch(struct tidep_env *env, const char *text, size_t len)
 {
-	const struct {
-		const char *name;
-		bool *on;
-	} switches[] = { { "gctrace=", &env->gctrace }, { "verifyreset=", &env->verifyreset } };
+	const char *equals = memchr(text, '=', len);
+	size_t name_len = equals == NULL ? len : (size_t)(equals - text) + 1;
+	uint64_t number;
+	uint64_t max = 1;
 
-	for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
-		size_t name_len = strlen(switches[i].name);
-
-		if (len != name_len + 1 || strncmp(text, switches[i].name, name_len) != 0)
-			continue;
-		if (text[name_len] != '0' && text[name_len] != '1')
-			return false;
-		*switches[i].on = text[name_len] == '1';
-		return true;
-	}
-	return false;
+	if (strncmp(text, "quarantine=", name_len) == 0)
+		max = QUARANTINE_MAX;
+	if (!parse_number(text + name_len, len - name_len, max, &number))
+		return false;
+	if (name_len == strlen("quarantine=") && max > 1)
+		env->quarantine = (uint32_t)number;
+	else if (name_len == strlen("gctrace=") && strncmp(text, "gctrace=", name_len) == 0)
+		env->gctrace = number == 1;
+	else if (name_len == strlen("verifyreset=") && strncmp(text, "verifyreset=", name_len) == 0)
+		env->verifyreset = number == 1;
+	else
+		return false;
+	return true;
 }
 
 /* Of a long list only the start is shown, so the complaint quotes the bad element as well. */

@@ -17,6 +17,7 @@ struct tidep_env {
 	unsigned fake_nodes;  /* TIDENUMA: 0 = as the machine is, 1 = off, N = fake=N */
 	bool gctrace;         /* TIDEDEBUG=gctrace=1 */
 	bool verifyreset;     /* TIDEDEBUG=verifyreset=1 */
+	uint32_t quarantine;  /* TIDEDEBUG=quarantine=N; 0 = off */
 };
 
 #define TIDEP_COMPLAINT_BYTES 640 /* room for every complaint and its NUL */

@@ -63,7 +63,7 @@ tidep_pool_object_find(const struct tide_pool *pool, const void *obj, struct tid
 	object->slot = (uint32_t)(word - granule->words);
 	object->entry.obj = (void *)(uintptr_t)obj;
 	object->entry.word = word;
-	if (tidep_pool_depot_of(bin)->pool != pool)
+	if (!tidep_pool_has_bin(pool, bin))
 		return TIDE_WRONG_POOL;
 	/* A slot that never was given to anybody. */
 	if (atomic_load_explicit(word, memory_order_relaxed) == 0)
@@ -76,6 +76,7 @@ tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void
 			 const char *detail)
 {
 	struct tidep_object object;
+	char label[TIDEP_NAME_BYTES];
 	char text[DETAIL_BYTES];
 	uint64_t generation = 0;
 	tide_ref ref = 0;
@@ -89,8 +90,8 @@ tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void
 		if (generation != 0)
 			ref = tidep_arena_ref(object.granule, object.slot, generation);
 		if (kind == TIDE_WRONG_POOL && bin != NULL) {
-			snprintf(text, sizeof(text), "it belongs to pool '%s'",
-				 tidep_pool_depot_of(bin)->pool->label);
+			tidep_pool_owner_label(bin, label);
+			snprintf(text, sizeof(text), "it belongs to pool '%s'", label);
 			detail = text;
 		}
 	}
@@ -167,18 +168,19 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 void
 tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object)
 {
-	bool retired;
+	uint64_t generation = tidep_arena_generation(
+		atomic_load_explicit(object->entry.word, memory_order_relaxed));
 
 	if (pool->fini != NULL)
 		pool->fini(object->entry.obj, pool->ctx);
 	tidep_pool_self.depth++;
 	tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot);
-	retired = tidep_arena_state(atomic_load_explicit(object->entry.word,
-							 memory_order_relaxed)) == TIDEP_RETIRED;
-	/* A retired slot stays claimed for ever. */
-	if (!retired) {
+	if (generation <= pool->last_generation) {
 		tidep_arena_slot_letgo(object->entry.word);
 		return_slot(object);
+	} else {
+		/* Its slot stays claimed for ever. */
+		tidep_arena_slot_retire(object->entry.word);
 	}
 	tidep_pool_self.depth--;
 	atomic_fetch_add_explicit(&pool->released, 1, memory_order_relaxed);

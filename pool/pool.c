@@ -128,6 +128,20 @@ delist_locked(struct tide_pool *pool)
 	by_index[pool->index] = NULL;
 }
 
+void
+tidep_pool_owner_label(const struct tidep_bin *bin, char label[TIDEP_NAME_BYTES])
+{
+	struct tide_pool *pool;
+
+	tidep_pool_registry_lock();
+	for (pool = first; pool != NULL; pool = pool->next)
+		if (tidep_pool_has_bin(pool, bin))
+			break;
+	/* One that is being destroyed is in the list no more. */
+	snprintf(label, TIDEP_NAME_BYTES, "%s", pool != NULL ? pool->label : "?");
+	tidep_pool_registry_unlock();
+}
+
 /* ---- create --------------------------------------------------------------- */
 
 static bool
@@ -232,9 +246,17 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 						: config->max_bytes / config->object_bytes;
 	pool->placement = config->placement;
 	pool->checks_reset = tidep_pool_env.verifyreset;
-	/* Without rounding up to 16 over the end of a slot. */
-	if (config->reset == tide_reset_zero && !pool->checks_reset && geometry.stride % 16 == 0)
-		pool->clears_bytes = CLEARS_BYTES;
+	/*
+	 * A put by itself clears small objects, rounded up to 16 inside their
+	 * slot; all else, and every put that is to be checked or delayed, is the
+	 * slow path's.
+	 */
+	if (config->reset == tide_reset_zero && !pool->checks_reset && pool->quarantine == NULL &&
+	    geometry.stride % 16 == 0)
+		pool->slow_from = CLEARS_BYTES + 1;
+	pool->stride = geometry.stride;
+	pool->index_bits = geometry.index_bits;
+	pool->depots_bytes = pool->depots * sizeof(pool->depot[0]);
 	pool->last_generation = geometry.last_generation;
 	init_magazines(pool, geometry.stride);
 	for (unsigned i = 0; i < pool->depots; i++) {
@@ -269,10 +291,19 @@ tide_pool_create(const struct tide_pool_config *given)
 		errno = ENOMEM;
 		return NULL;
 	}
+	if (tidep_pool_env.quarantine > 0) {
+		pool->quarantine = tidep_pool_quarantine_create(tidep_pool_env.quarantine);
+		if (pool->quarantine == NULL) {
+			tidep_numa_record_free(pool);
+			errno = ENOMEM;
+			return NULL;
+		}
+	}
 	pool->depots = depots;
 	init_pool(pool, &config);
 	err = enlist(pool);
 	if (err != 0) {
+		tidep_pool_quarantine_destroy(pool->quarantine);
 		tidep_numa_record_free(pool);
 		errno = -err;
 		return NULL;
@@ -330,6 +361,7 @@ tide_pool_destroy(tide_pool *pool)
 				finish_objects(pool, slab);
 	for (unsigned i = 0; i < pool->depots; i++)
 		tidep_pool_depot_fini(&pool->depot[i]);
+	tidep_pool_quarantine_destroy(pool->quarantine);
 	tidep_numa_record_free(pool);
 	return 0;
 }

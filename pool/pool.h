@@ -17,6 +17,7 @@
 
 #include "pool/depot.h"
 #include "pool/env.h"
+#include "pool/quarantine.h"
 #include "pool/snapshot.h"
 #include "pool/tide.h"
 
@@ -64,9 +65,12 @@ tidep_count_shared(_Atomic uint64_t *count)
 struct tide_pool {
 	/* Read by every get and put; fixed. */
 	uint32_t index;          /* in threads' tables */
-	uint32_t clears_bytes;   /* a put clears so many used bytes by itself, in 16s */
+	uint32_t slow_from;      /* used bytes from which a put is no plain hit; see init_pool */
 	uint64_t last_generation; /* of its slots */
 	size_t object_bytes;
+	uint32_t stride;         /* of its slots */
+	uint32_t index_bits;     /* of a slot in a ref */
+	size_t depots_bytes;     /* of depot[]: is a bin one of ours? */
 	tide_reset_fn *reset;
 	void *ctx;
 
@@ -80,6 +84,7 @@ struct tide_pool {
 	unsigned class_max;      /* of magazines */
 	bool caches_objects;     /* threads have caches of it */
 	bool checks_reset;       /* TIDEDEBUG=verifyreset=1 */
+	struct tidep_quarantine *quarantine; /* TIDEDEBUG=quarantine=N; NULL: off */
 	char name[TIDEP_NAME_BYTES];  /* as configured */
 	char label[TIDEP_NAME_BYTES]; /* in reports: name, or name#2 */
 
@@ -143,6 +148,46 @@ int tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *ob
 
 /* The end of an object in hand: fini, zero bytes, slot back. No lock held. */
 void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object);
+
+/* An object in hand was put, with all that follows: reset, then stored or let go. */
+void tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used);
+
+/* An object in hand was discarded. */
+void tidep_pool_object_discard(struct tide_pool *pool, void *obj);
+
+/* Which pool's slabs a bin is of, by name, for a report. */
+void tidep_pool_owner_label(const struct tidep_bin *bin, char label[TIDEP_NAME_BYTES]);
+
+/* Is the bin one of this pool's? Reads nothing but the pool. */
+static inline bool
+tidep_pool_has_bin(const struct tide_pool *pool, const struct tidep_bin *bin)
+{
+	return (uintptr_t)bin - (uintptr_t)pool->depot < pool->depots_bytes;
+}
+
+/* ---- refs (ref.c) ---- */
+
+static inline uint64_t
+tidep_pool_ref_generation(const struct tide_pool *pool, tide_ref ref)
+{
+	return (ref & TIDEP_REF_MASK) >> pool->index_bits;
+}
+
+/* Where a ref's slot would be in a slab of the pool that begins in the granule. */
+static inline void
+tidep_pool_ref_slot(const struct tide_pool *pool, const struct tidep_space *space,
+		    struct tidep_granule *granule, tide_ref ref, struct tidep_object *object)
+{
+	uint32_t slot = (uint32_t)(ref & ((UINT64_C(1) << pool->index_bits) - 1));
+
+	object->granule = granule;
+	object->slot = slot;
+	object->entry.obj = tidep_arena_base_in(space, granule) + (size_t)slot * pool->stride;
+	object->entry.word = tidep_arena_words_in(space, granule) + slot;
+}
+
+/* Which slot any ref whatever names; false: none of the pool's. */
+bool tidep_pool_ref_find(const struct tide_pool *pool, tide_ref ref, struct tidep_object *object);
 
 /* Reports misuse of obj, with its ref and generation as far as it has any. */
 void tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void *obj,

@@ -24,54 +24,71 @@ count_put(struct tide_pool *pool, struct tidep_cache *cache)
 		tidep_count_shared(&pool->counts.puts);
 }
 
+/* How a life ended. */
+enum ended { ENDED_NOT, ENDED_IN_HAND, ENDED_PINNED };
+
 /*
- * Ends the object's life on behalf of its owner. 0: it is in our hand, and
- * *is_last if its slot is retired; else the kind of misuse.
+ * Ends the life that the word says, if it says LIVE; of this generation only,
+ * unless that is 0. The object is in our hand then, or if somebody has it pinned
+ * in the hand of the last one to unpin it, which is told what to do by `leaving`.
  */
-static uint32_t
-take(const struct tide_pool *pool, struct tidep_object *object, bool *is_last)
+static enum ended
+end_life(tidep_word *word, uint64_t generation, enum tidep_state leaving)
 {
 	for (;;) {
-		uint64_t was = atomic_load_explicit(object->entry.word, memory_order_relaxed);
+		uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
-		if ((was & TIDEP_STANDING_MASK) != TIDEP_LIVE)
-			return TIDE_DOUBLE_PUT;
-		*is_last = tidep_arena_generation(was) >= pool->last_generation;
-		if (*is_last ? tidep_arena_slot_retire(object->entry.word, was)
-			     : tidep_arena_slot_put(object->entry.word, was))
-			return 0;
+		if (tidep_arena_state(was) != TIDEP_LIVE ||
+		    (generation != 0 && tidep_arena_generation(was) != generation))
+			return ENDED_NOT;
+		if (tidep_arena_pins(was) == 0) {
+			if (tidep_arena_slot_put(word, was))
+				return ENDED_IN_HAND;
+		} else if (tidep_arena_slot_put_pinned(word, was, leaving)) {
+			return ENDED_PINNED;
+		}
 	}
 }
 
-/* Finds and takes; reports what cannot be. */
-static bool
-find_and_take(struct tide_pool *pool, void *obj, size_t used, struct tidep_object *object,
-	      bool *is_last)
+static void
+report_overflow(const struct tide_pool *pool, const void *obj, size_t used)
 {
-	uint32_t kind = tidep_pool_object_find(pool, obj, object);
-	const char *detail = "it is not the start of an object of any pool";
 	char text[96];
 
+	snprintf(text, sizeof(text), "%zu bytes used of an object of %zu", used,
+		 pool->object_bytes);
+	tidep_pool_object_misuse(TIDE_OVERFLOW, pool, obj, text);
+}
+
+/* Finds the owner's object and ends its life; reports what cannot be. */
+static enum ended
+find_and_end(struct tide_pool *pool, void *obj, size_t used, enum tidep_state leaving)
+{
+	const char *detail = "it is not the start of an object of any pool";
+	struct tidep_object object;
+	uint32_t kind = tidep_pool_object_find(pool, obj, &object);
+	enum ended ended = ENDED_NOT;
+
 	if (kind == 0 && used > pool->object_bytes) {
-		kind = TIDE_OVERFLOW;
-		snprintf(text, sizeof(text), "%zu bytes used of an object of %zu", used,
-			 pool->object_bytes);
-		detail = text;
+		report_overflow(pool, obj, used);
+		return ENDED_NOT;
 	}
 	if (kind == 0) {
-		kind = take(pool, object, is_last);
+		ended = end_life(object.entry.word, 0, leaving);
+		kind = TIDE_DOUBLE_PUT;
 		detail = "it was put already";
 	}
-	if (kind == 0)
-		return true;
-	tidep_pool_object_misuse(kind, pool, obj, detail);
-	return false;
+	if (ended == ENDED_NOT)
+		tidep_pool_object_misuse(kind, pool, obj, detail);
+	return ended;
 }
 
 /* A signal handler that interrupted this thread inside the cache or a slow path. */
 static bool
-is_reentered(struct tide_pool *pool, const struct tidep_cache *cache, const void *obj)
+is_reentered(struct tide_pool *pool, const void *obj)
 {
+	const struct tidep_cache *cache = tidep_pool_cache_of(pool);
+
 	if (tidep_pool_self.depth == 0 &&
 	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
 		return false;
@@ -175,12 +192,23 @@ static void
 store(struct tide_pool *pool, void *obj)
 {
 	struct tidep_object object = tidep_pool_object_of(obj);
-	struct tidep_depot *depot = tidep_pool_depot_of(tidep_arena_bin_of(object.granule));
+	struct tidep_depot *depot;
 	struct tidep_cache *cache;
 	bool is_remote, stored;
 
 	tidep_pool_self.depth++;
 	cache = tidep_pool_cache_bind(pool);
+	if (pool->quarantine != NULL) {
+		struct tidep_entry entry = object.entry;
+
+		if (!tidep_pool_quarantine_swap(pool->quarantine, &entry)) {
+			count_put(pool, cache);
+			tidep_pool_self.depth--;
+			return;
+		}
+		object = tidep_pool_object_of(entry.obj);
+	}
+	depot = tidep_pool_depot_of(tidep_arena_bin_of(object.granule));
 	is_remote = pool->depots > 1 &&
 		    depot->node != (cache != NULL ? cache->home : tidep_numa_here());
 	if (cache == NULL)
@@ -209,19 +237,29 @@ tidep_pool_store_slow(struct tide_pool *pool, void *obj)
 	errno = saved;
 }
 
-/* Reset, then stored or let go. */
-static void
-put_taken(struct tide_pool *pool, void *obj, size_t used)
+void
+tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 {
-	struct tidep_object object;
+	struct tidep_object object = tidep_pool_object_of(obj);
+	uint64_t word = atomic_load_explicit(object.entry.word, memory_order_relaxed);
 
-	if (tidep_pool_object_reset(pool, obj, used)) {
+	/* Without a reset where the slot is used up: nobody sees the object again. */
+	if (tidep_arena_generation(word) <= pool->last_generation &&
+	    tidep_pool_object_reset(pool, obj, used)) {
 		store(pool, obj);
 		return;
 	}
-	object = tidep_pool_object_of(obj);
 	tidep_pool_object_let_go(pool, &object);
 	count_put(pool, tidep_pool_cache_of(pool));
+}
+
+void
+tidep_pool_object_discard(struct tide_pool *pool, void *obj)
+{
+	struct tidep_object object = tidep_pool_object_of(obj);
+
+	tidep_pool_object_let_go(pool, &object);
+	tidep_count_shared(&pool->counts.discards);
 }
 
 __attribute__((noinline)) void
@@ -229,29 +267,42 @@ tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used)
 {
 	int saved = errno;
 
-	put_taken(pool, obj, used);
+	tidep_pool_object_put(pool, obj, used);
 	errno = saved;
 }
 
 __attribute__((noinline)) void
 tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used)
 {
-	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	int saved = errno;
+
+	if (obj == NULL || is_reentered(pool, obj))
+		return;
+	if (find_and_end(pool, obj, used, TIDEP_LEAVING) == ENDED_IN_HAND)
+		tidep_pool_object_put(pool, obj, used);
+	errno = saved;
+}
+
+int
+tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used)
+{
 	struct tidep_object object;
 	int saved = errno;
-	bool is_last;
+	enum ended ended;
 
-	if (obj == NULL || is_reentered(pool, cache, obj) ||
-	    !find_and_take(pool, obj, used, &object, &is_last))
-		return;
-	if (is_last) {
-		/* Its slot is used up: no reset, it is never seen again. */
-		tidep_pool_object_let_go(pool, &object);
-		count_put(pool, cache);
-	} else {
-		put_taken(pool, obj, used);
+	if (!tidep_pool_ref_find(pool, ref, &object))
+		return -ESTALE;
+	if (is_reentered(pool, object.entry.obj))
+		return -EDEADLK;
+	if (used > pool->object_bytes) {
+		report_overflow(pool, object.entry.obj, used);
+		return -EINVAL;
 	}
+	ended = end_life(object.entry.word, tidep_pool_ref_generation(pool, ref), TIDEP_LEAVING);
+	if (ended == ENDED_IN_HAND)
+		tidep_pool_object_put(pool, object.entry.obj, used);
 	errno = saved;
+	return ended == ENDED_NOT ? -ESTALE : 0;
 }
 
 void
@@ -266,18 +317,26 @@ tide_put(tide_pool *pool, void *obj)
 	tidep_pool_put_fast(pool, obj, pool->object_bytes);
 }
 
+int
+tide_put_ref(tide_pool *pool, tide_ref ref)
+{
+	return tidep_pool_put_ref_fast(pool, ref, pool->object_bytes);
+}
+
+int
+tide_put_ref_used(tide_pool *pool, tide_ref ref, size_t used)
+{
+	return tidep_pool_put_ref_fast(pool, ref, used);
+}
+
 void
 tide_discard(tide_pool *pool, void *obj)
 {
-	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	struct tidep_object object;
 	int saved = errno;
-	bool is_last;
 
-	if (obj == NULL || is_reentered(pool, cache, obj) ||
-	    !find_and_take(pool, obj, 0, &object, &is_last))
+	if (obj == NULL || is_reentered(pool, obj))
 		return;
-	tidep_pool_object_let_go(pool, &object);
-	tidep_count_shared(&pool->counts.discards);
+	if (find_and_end(pool, obj, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
+		tidep_pool_object_discard(pool, obj);
 	errno = saved;
 }

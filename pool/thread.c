@@ -245,6 +245,23 @@ raise_all_locked(struct tide_pool *pool)
 			tidep_pool_gate_make_strong(&cache->gate);
 }
 
+/* To the depots, until there is no memory for a magazine. */
+static void
+empty_quarantine(struct tide_pool *pool)
+{
+	struct tidep_entry entry;
+
+	while (pool->quarantine != NULL && tidep_pool_quarantine_take(pool->quarantine, &entry)) {
+		struct tidep_granule *granule = tidep_arena_granule_of(entry.obj);
+
+		if (!tidep_pool_depot_put_one(tidep_pool_depot_of(tidep_arena_bin_of(granule)),
+					      entry)) {
+			tidep_pool_quarantine_swap(pool->quarantine, &entry);
+			return;
+		}
+	}
+}
+
 void
 tidep_pool_drain_locked(struct tide_pool *pool, bool by_force)
 {
@@ -254,6 +271,7 @@ tidep_pool_drain_locked(struct tide_pool *pool, bool by_force)
 			tidep_pool_cache_empty_taken(cache);
 		tidep_pool_gate_lower(&cache->gate);
 	}
+	empty_quarantine(pool);
 }
 
 void

@@ -180,6 +180,59 @@ int tide_get_bulk(tide_pool *pool, void **objs, size_t n);
 void tide_put_bulk(tide_pool *pool, void *const *objs, size_t n);
 
 /*
+ * Refs. The pointer is for the object's one owner; a ref is for everybody else:
+ * epoll data, timers, callbacks, other languages. A ref of a life that has ended
+ * is stale, for ever: it never names the next object in the same place.
+ * Any 64 bits may be given as a ref; what never was one is stale.
+ */
+
+/* As tide_get(), and the object's ref; 0 if it fails. */
+void *tide_get_ref(tide_pool *pool, tide_ref *ref);
+
+/* The ref of a live object, for its owner or while it is pinned; else 0. No lock. */
+tide_ref tide_ref_of(const tide_pool *pool, const void *obj);
+
+/*
+ * Turns a ref into a pointer that stays good until tide_unpin(). A pin gives
+ * lifetime, not exclusion: the owner may be writing, and others may have it
+ * pinned too. If the owner puts the object meanwhile, every ref to it is stale at
+ * once, and the last unpin resets all its bytes and hands it back.
+ *
+ * Returns the object, or NULL with errno: ESTALE; EOVERFLOW, it has 2^20 - 1 pins.
+ * Cost: one atomic read-modify-write, and one for the unpin; no lock.
+ */
+void *tide_pin(tide_pool *pool, tide_ref ref);
+
+/*
+ * Ends one pin; NULL is nothing to do. Hooks may run, on this thread, if the
+ * object was put meanwhile. Misuse: TIDE_BAD_UNPIN, TIDE_WRONG_POOL.
+ */
+void tide_unpin(tide_pool *pool, void *obj);
+
+/* false is final; true may be old news. No lock, no read-modify-write. */
+bool tide_ref_is_live(const tide_pool *pool, tide_ref ref);
+
+/*
+ * Puts by ref, as tide_put() and tide_put_used(). Of any number of threads that
+ * put one ref, one succeeds.
+ * Returns 0; -ESTALE, which is refused and no misuse; after a report -EINVAL
+ * (`used` is beyond the object) or -EDEADLK (re-entered).
+ */
+int tide_put_ref(tide_pool *pool, tide_ref ref);
+int tide_put_ref_used(tide_pool *pool, tide_ref ref, size_t used);
+
+/*
+ * Calls fn for live objects, each pinned meanwhile, while other threads get and
+ * put: each that is live throughout the walk is visited exactly once, others at
+ * most once; each was live when it was pinned. fn ends the walk by not returning
+ * 0. It may call tidepool; to end the object's life it uses tide_put_ref() only,
+ * and where anybody does that, the owner must put by ref too.
+ * Returns how many were visited. Cost: a look at the slot words of all the pool's
+ * slabs, two atomic read-modify-writes for each live object; no lock.
+ */
+size_t tide_pool_each(tide_pool *pool, int (*fn)(void *obj, tide_ref ref, void *arg), void *arg);
+
+/*
  * Has memory for at least n objects committed on the caller's node (or the
  * pool's, for TIDE_BIND and TIDE_INTERLEAVE), so that the first n gets there
  * fault in nothing. Runs no hook.
