@@ -28,8 +28,8 @@ count_put(struct tide_pool *pool, struct tidep_cache *cache)
 enum ended { ENDED_NOT, ENDED_IN_HAND, ENDED_PINNED };
 
 /*
- * Ends the life that the word says, if it says LIVE; of this generation only,
- * unless that is 0. The object is in our hand then, or if somebody has it pinned
+ * Ends the life of this generation, or if that is 0 the one that the word says
+ * now, if it says LIVE. The object is in our hand then, or if somebody has it pinned
  * in the hand of the last one to unpin it, which is told what to do by `leaving`.
  */
 static enum ended
@@ -38,8 +38,11 @@ end_life(tidep_word *word, uint64_t generation, enum tidep_state leaving)
 	for (;;) {
 		uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
+		/* Whoever lost a race for this life must not end the next one. */
+		if (generation == 0)
+			generation = tidep_arena_generation(was);
 		if (tidep_arena_state(was) != TIDEP_LIVE ||
-		    (generation != 0 && tidep_arena_generation(was) != generation))
+		    tidep_arena_generation(was) != generation)
 			return ENDED_NOT;
 		if (tidep_arena_pins(was) == 0) {
 			if (tidep_arena_slot_put(word, was))
@@ -62,7 +65,8 @@ report_overflow(const struct tide_pool *pool, const void *obj, size_t used)
 
 /* Finds the owner's object and ends its life; reports what cannot be. */
 static enum ended
-find_and_end(struct tide_pool *pool, void *obj, size_t used, enum tidep_state leaving)
+find_and_end(struct tide_pool *pool, void *obj, size_t used, uint64_t generation,
+	     enum tidep_state leaving)
 {
 	const char *detail = "it is not the start of an object of any pool";
 	struct tidep_object object;
@@ -74,7 +78,7 @@ find_and_end(struct tide_pool *pool, void *obj, size_t used, enum tidep_state le
 		return ENDED_NOT;
 	}
 	if (kind == 0) {
-		ended = end_life(object.entry.word, 0, leaving);
+		ended = end_life(object.entry.word, generation, leaving);
 		kind = TIDE_DOUBLE_PUT;
 		detail = "it was put already";
 	}
@@ -272,13 +276,13 @@ tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used)
 }
 
 __attribute__((noinline)) void
-tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used)
+tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation)
 {
 	int saved = errno;
 
 	if (obj == NULL || is_reentered(pool, obj))
 		return;
-	if (find_and_end(pool, obj, used, TIDEP_LEAVING) == ENDED_IN_HAND)
+	if (find_and_end(pool, obj, used, generation, TIDEP_LEAVING) == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, obj, used);
 	errno = saved;
 }
@@ -336,7 +340,7 @@ tide_discard(tide_pool *pool, void *obj)
 
 	if (obj == NULL || is_reentered(pool, obj))
 		return;
-	if (find_and_end(pool, obj, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
+	if (find_and_end(pool, obj, 0, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
 		tidep_pool_object_discard(pool, obj);
 	errno = saved;
 }
