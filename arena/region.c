@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 #include "numa/osmem.h"
 #include "numa/record.h"
@@ -338,8 +339,7 @@ tidep_arena_offset_of(const void *ptr)
 		if (offset < space->bytes)
 			return ((uint64_t)space->first_number << TIDEP_GRANULE_SHIFT) + offset;
 	}
-	assert(!"an address of ours");
-	return 0;
+	abort(); /* not an address of ours */
 }
 
 void *
@@ -354,6 +354,5 @@ tidep_arena_at(uint64_t offset)
 		if (offset - first < space->bytes)
 			return space->base + (offset - first);
 	}
-	assert(!"an offset of ours");
-	return NULL;
+	abort(); /* not an offset of ours */
 }
