@@ -69,7 +69,8 @@ extern struct tidep_cache tidep_pool_no_cache;
 extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("initial-exec")));
 
 void *tidep_pool_get_slow(struct tide_pool *pool);
-void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used);
+/* generation: the life to end, if it was looked at already; else 0. */
+void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation);
 void tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used);
 void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
 
@@ -140,10 +141,14 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 			   used > pool->object_bytes))
 		goto slow;
 	was = atomic_load_explicit(word, memory_order_relaxed);
-	/* Not live, pinned, or at its last generation; or somebody put it just now. */
-	if (TIDEP_UNLIKELY(!tidep_arena_can_put(was, pool->last_generation) ||
-			   !tidep_arena_slot_put(word, was)))
+	/* Not live, pinned, or at its last generation. */
+	if (TIDEP_UNLIKELY(!tidep_arena_can_put(was, pool->last_generation)))
 		goto slow;
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was))) {
+		/* Lost a race for this life: the next one is not ours to end. */
+		tidep_pool_put_slow(pool, obj, used, tidep_arena_generation(was));
+		return;
+	}
 
 	/* The object is in our hand. Hooks, and what takes long, outside the cache. */
 	if (TIDEP_UNLIKELY(used > pool->clears_bytes)) {
@@ -164,7 +169,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	tidep_pool_gate_leave(&cache->gate);
 	return;
 slow:
-	tidep_pool_put_slow(pool, obj, used);
+	tidep_pool_put_slow(pool, obj, used, 0);
 }
 
 #endif

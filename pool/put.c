@@ -25,16 +25,21 @@ count_put(struct tide_pool *pool, struct tidep_cache *cache)
 }
 
 /*
- * Ends the object's life on behalf of its owner. 0: it is in our hand, and
- * *is_last if its slot is retired; else the kind of misuse.
+ * Ends the object's life on behalf of its owner; generation is which life, if
+ * that was looked at before, else 0. 0: it is in our hand, and *is_last if its
+ * slot is retired; else the kind of misuse.
  */
 static uint32_t
-take(const struct tide_pool *pool, struct tidep_object *object, bool *is_last)
+take(const struct tide_pool *pool, struct tidep_object *object, uint64_t generation, bool *is_last)
 {
 	for (;;) {
 		uint64_t was = atomic_load_explicit(object->entry.word, memory_order_relaxed);
 
-		if ((was & TIDEP_STANDING_MASK) != TIDEP_LIVE)
+		/* Whoever lost a race for this life must not end the next one. */
+		if (generation == 0)
+			generation = tidep_arena_generation(was);
+		if ((was & TIDEP_STANDING_MASK) != TIDEP_LIVE ||
+		    tidep_arena_generation(was) != generation)
 			return TIDE_DOUBLE_PUT;
 		*is_last = tidep_arena_generation(was) >= pool->last_generation;
 		if (*is_last ? tidep_arena_slot_retire(object->entry.word, was)
@@ -45,8 +50,8 @@ take(const struct tide_pool *pool, struct tidep_object *object, bool *is_last)
 
 /* Finds and takes; reports what cannot be. */
 static bool
-find_and_take(struct tide_pool *pool, void *obj, size_t used, struct tidep_object *object,
-	      bool *is_last)
+find_and_take(struct tide_pool *pool, void *obj, size_t used, uint64_t generation,
+	      struct tidep_object *object, bool *is_last)
 {
 	uint32_t kind = tidep_pool_object_find(pool, obj, object);
 	const char *detail = "it is not the start of an object of any pool";
@@ -59,7 +64,7 @@ find_and_take(struct tide_pool *pool, void *obj, size_t used, struct tidep_objec
 		detail = text;
 	}
 	if (kind == 0) {
-		kind = take(pool, object, is_last);
+		kind = take(pool, object, generation, is_last);
 		detail = "it was put already";
 	}
 	if (kind == 0)
@@ -234,7 +239,7 @@ tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used)
 }
 
 __attribute__((noinline)) void
-tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used)
+tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_object object;
@@ -242,7 +247,7 @@ tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used)
 	bool is_last;
 
 	if (obj == NULL || is_reentered(pool, cache, obj) ||
-	    !find_and_take(pool, obj, used, &object, &is_last))
+	    !find_and_take(pool, obj, used, generation, &object, &is_last))
 		return;
 	if (is_last) {
 		/* Its slot is used up: no reset, it is never seen again. */
@@ -275,7 +280,7 @@ tide_discard(tide_pool *pool, void *obj)
 	bool is_last;
 
 	if (obj == NULL || is_reentered(pool, cache, obj) ||
-	    !find_and_take(pool, obj, 0, &object, &is_last))
+	    !find_and_take(pool, obj, 0, 0, &object, &is_last))
 		return;
 	tidep_pool_object_let_go(pool, &object);
 	tidep_count_shared(&pool->counts.discards);
