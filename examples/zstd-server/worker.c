@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* worker.c - accepts, keeps time, and stops. */
+#include "worker.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TICK_MS 50
+#define BACKLOG 1024
+
+const int worker_statuses[WORKER_STATUS_COUNT] = WORKER_STATUSES;
+
+/* The owner is the only writer: no read-modify-write is needed. */
+static void
+count(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, now + n, memory_order_relaxed);
+}
+
+static void accept_one(struct worker *worker);
+
+static void
+on_refused(uv_handle_t *handle)
+{
+	struct worker *worker = handle->data;
+
+	worker->refusing = false;
+	if (worker->accept_later && !worker->stopping) {
+		worker->accept_later = false;
+		accept_one(worker);
+	}
+}
+
+/* libuv accepts no more until this one is taken; so take it, and close it. */
+static void
+refuse_one(struct worker *worker)
+{
+	if (worker->refusing) {
+		worker->accept_later = true;
+		return;
+	}
+	worker->refusing = true;
+	count(&worker->counters.refused, 1);
+	uv_tcp_init(&worker->loop, &worker->refusal);
+	worker->refusal.data = worker;
+	uv_accept((uv_stream_t *)&worker->listener, (uv_stream_t *)&worker->refusal);
+	uv_close((uv_handle_t *)&worker->refusal, on_refused);
+}
+
+static void
+accept_one(struct worker *worker)
+{
+	struct conn *conn = conn_open(worker);
+
+	if (!conn) {
+		refuse_one(worker);
+		return;
+	}
+	count(&worker->counters.opened, 1);
+	if (uv_accept((uv_stream_t *)&worker->listener, (uv_stream_t *)&conn->tcp))
+		conn_close(conn);
+	else
+		conn_start(conn);
+}
+
+static void
+on_connection(uv_stream_t *listener, int status)
+{
+	if (status == 0)
+		accept_one(listener->data);
+}
+
+/* Closing a listener resets what waits in its backlog: take that in first. */
+static void
+accept_rest(struct worker *worker)
+{
+	uv_os_fd_t listener;
+
+	if (uv_fileno((uv_handle_t *)&worker->listener, &listener))
+		return;
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+		struct conn *conn = fd < 0 ? NULL : conn_open(worker);
+
+		if (!conn) {
+			if (fd >= 0)
+				close(fd);
+			return;
+		}
+		count(&worker->counters.opened, 1);
+		if (uv_tcp_open(&conn->tcp, fd)) {
+			close(fd);
+			conn_close(conn);
+		} else {
+			conn_start(conn);
+		}
+	}
+}
+
+static void
+end_if_done(struct worker *worker)
+{
+	if (!worker->stopping || worker->conns)
+		return;
+	if (!uv_is_closing((uv_handle_t *)&worker->wake)) {
+		uv_close((uv_handle_t *)&worker->wake, NULL);
+		uv_close((uv_handle_t *)&worker->ticker, NULL);
+	}
+}
+
+static unsigned
+stop_level(struct worker *worker)
+{
+	return atomic_load_explicit(&worker->server->stopping, memory_order_relaxed);
+}
+
+static void
+on_tick(uv_timer_t *ticker)
+{
+	struct worker *worker = ticker->data;
+	uint64_t now_ms = uv_now(&worker->loop);
+	bool needed = worker->stopping;
+
+	if (stop_level(worker) > 1)
+		worker->stop_by_ms = 0; /* a second signal */
+	for (struct conn *conn = worker->conns; conn; conn = conn->next) {
+		needed |= conn_tick(conn, now_ms);
+		if (worker->stopping && now_ms >= worker->stop_by_ms)
+			conn_close(conn);
+	}
+	if (!needed)
+		uv_timer_stop(ticker);
+}
+
+void
+worker_start_ticks(struct worker *worker)
+{
+	if (!uv_is_active((uv_handle_t *)&worker->ticker))
+		uv_timer_start(&worker->ticker, on_tick, TICK_MS, TICK_MS);
+}
+
+static void
+stop(struct worker *worker)
+{
+	worker->stopping = true;
+	worker->stop_by_ms = uv_now(&worker->loop) + 1000ull * worker->server->opt.grace_s;
+	accept_rest(worker);
+	uv_close((uv_handle_t *)&worker->listener, NULL);
+	for (struct conn *conn = worker->conns; conn; conn = conn->next)
+		conn_stop(conn);
+	worker_start_ticks(worker);
+	end_if_done(worker);
+}
+
+static void
+on_wake(uv_async_t *wake)
+{
+	struct worker *worker = wake->data;
+
+	if (stop_level(worker) && !worker->stopping)
+		stop(worker);
+}
+
+void
+worker_conn_gone(struct worker *worker)
+{
+	count(&worker->counters.closed, 1);
+	end_if_done(worker);
+}
+
+const char *
+worker_date(struct worker *worker)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (now != worker->date_time) {
+		worker->date_time = now;
+		gmtime_r(&now, &tm);
+		strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	}
+	return worker->date;
+}
+
+void
+worker_count_reply(struct worker *worker, const struct request *request, const struct reply *reply)
+{
+	struct counters *counters = &worker->counters;
+	unsigned i = 0;
+
+	while (i < WORKER_STATUS_COUNT - 1 && worker_statuses[i] != reply->status)
+		i++;
+	count(&counters->replies[i], 1);
+	if (request->route == ROUTE_COMPRESS && reply->status == 200) {
+		count(&counters->body_bytes, request->body.bytes);
+		count(&counters->frame_bytes, reply->body.bytes);
+	}
+}
+
+static void
+close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+int
+worker_create(struct worker *worker, struct server *server, int fd)
+{
+	int error;
+
+	worker->server = server;
+	error = uv_loop_init(&worker->loop);
+	if (error) {
+		close(fd);
+		return error;
+	}
+	worker->wake.data = worker;
+	worker->ticker.data = worker;
+	worker->listener.data = worker;
+	uv_timer_init(&worker->loop, &worker->ticker);
+	uv_tcp_init(&worker->loop, &worker->listener);
+	error = uv_tcp_open(&worker->listener, fd);
+	if (error)
+		close(fd);
+	if (!error)
+		error = uv_listen((uv_stream_t *)&worker->listener, BACKLOG, on_connection);
+	if (!error)
+		error = uv_async_init(&worker->loop, &worker->wake, on_wake);
+	if (error) {
+		uv_walk(&worker->loop, close_handle, NULL);
+		uv_run(&worker->loop, UV_RUN_DEFAULT);
+		uv_loop_close(&worker->loop);
+	}
+	return error;
+}
+
+void
+worker_run(void *arg)
+{
+	struct worker *worker = arg;
+	struct server *server = worker->server;
+
+	uv_run(&worker->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&worker->loop);
+	atomic_fetch_sub_explicit(&server->running, 1, memory_order_relaxed);
+	uv_async_send(&server->finished);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - a thread with a loop, a listening socket and connections.
+ *
+ * Each worker listens on the same address with SO_REUSEPORT, so the kernel
+ * deals connections out and workers share nothing but the allocator. All is
+ * touched by the worker's own thread only, but for `wake` (any thread) and the
+ * counters (written by the owner, read by any).
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "conn.h"
+#include "reply.h"
+#include "server.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#include <uv.h>
+
+/* Every status the server answers with; the last one stands for a gap in this list. */
+#define WORKER_STATUSES                                                                            \
+	{                                                                                          \
+		200, 400, 404, 405, 411, 413, 414, 417, 431, 500, 501, 503, 505, 0                 \
+	}
+#define WORKER_STATUS_COUNT 14
+
+struct counters {
+	_Atomic uint64_t opened; /* connections */
+	_Atomic uint64_t closed;
+	_Atomic uint64_t refused;    /* for lack of memory */
+	_Atomic uint64_t body_bytes; /* compressed, and what became of them */
+	_Atomic uint64_t frame_bytes;
+	_Atomic uint64_t replies[WORKER_STATUS_COUNT];
+};
+
+struct worker {
+	struct server *server;
+	uv_thread_t thread;
+	uv_loop_t loop;
+	uv_async_t wake;   /* look at server->stopping */
+	uv_timer_t ticker; /* runs while a connection lingers and while stopping */
+	uv_tcp_t listener;
+	uv_tcp_t refusal;  /* a connection there was no memory for, being closed */
+	bool refusing;     /* refusal is in use */
+	bool accept_later; /* another one waits for it */
+	bool stopping;
+	uint64_t stop_by_ms; /* when stopping no longer waits */
+	struct conn *conns;
+	time_t date_time;
+	char date[40];
+	struct counters counters;
+};
+
+extern const int worker_statuses[WORKER_STATUS_COUNT];
+
+/*
+ * Makes a worker that listens on fd, a bound socket which is its from then on,
+ * whatever the result. Returns 0, or a libuv error after which nothing is left.
+ */
+int worker_create(struct worker *worker, struct server *server, int fd);
+
+/* The body of its thread: returns once it has stopped, and is nothing any more. */
+void worker_run(void *worker);
+
+/* For its connections: */
+void worker_start_ticks(struct worker *worker);
+void worker_conn_gone(struct worker *worker);
+const char *worker_date(struct worker *worker);
+void worker_count_reply(struct worker *worker, const struct request *request,
+			const struct reply *reply);
+
+#endif
