@@ -60,7 +60,7 @@ struct tidep_granule {
 	_Atomic(struct tidep_bin *) bin; /* whose slab; NULL = nobody's */
 	_Atomic(char *) base;            /* the slab's first slot */
 	tidep_word *words;               /* the slab's first slot word */
-	uint64_t reciprocal;             /* ceil(2^64 / stride) */
+	uint64_t reciprocal;             /* ceil(2^32 / stride) */
 	uint32_t stride;                 /* bytes from slot to slot */
 	uint32_t slots;                  /* in the slab */
 	struct tidep_slab *slab;

@@ -53,7 +53,7 @@ tidep_arena_geometry(struct tidep_geometry *geometry, size_t bytes, size_t align
 	geometry->stride = (uint32_t)stride;
 	geometry->slots = (uint32_t)(slab_bytes / stride);
 	geometry->granules = (uint32_t)(slab_bytes / TIDEP_GRANULE_BYTES);
-	geometry->reciprocal = UINT64_MAX / stride + 1;
+	geometry->reciprocal = ((UINT64_C(1) << 32) + stride - 1) / stride;
 	geometry->index_bits = index_bits_of(geometry->slots);
 	generation_bits = TIDEP_REF_BITS - geometry->index_bits;
 	if (generation_bits > GENERATION_BITS_MAX)

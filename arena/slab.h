@@ -40,7 +40,7 @@ struct tidep_geometry {
 	uint32_t slots;
 	uint32_t granules;
 	unsigned index_bits;      /* of a slot's index within a ref */
-	uint64_t reciprocal;      /* ceil(2^64 / stride) */
+	uint64_t reciprocal;      /* ceil(2^32 / stride) */
 	uint64_t last_generation; /* a slot that reaches it is retired at its put */
 };
 
@@ -104,15 +104,14 @@ tidep_arena_ref_at(const struct tidep_space *space, const struct tidep_granule *
 uint64_t tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation);
 
 /*
- * Which slot an address is in: exact, since reciprocal * stride - 2^64 is less
- * than stride and both stride and offset are below 2^27.
+ * Which slot an address is in, by multiplying with the reciprocal: exact for the
+ * start of a slot, since offset * (reciprocal * stride - 2^32) < 2^32 * stride;
+ * for other addresses it may be off by one, and their offset does not match.
  */
 static inline uint32_t
 tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
 {
-	__extension__ typedef unsigned __int128 wide;
-
-	return (uint32_t)((wide)offset * granule->reciprocal >> 64);
+	return (uint32_t)(offset * granule->reciprocal >> 32);
 }
 
 /*
@@ -123,10 +122,10 @@ static inline bool
 tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_word **word)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
-	uint32_t slot = tidep_arena_slot_around(granule, offset);
+	uint64_t slot = tidep_arena_slot_around(granule, offset);
 
 	*word = &granule->words[slot];
-	return __builtin_expect((uint64_t)slot * granule->stride == offset, 1);
+	return __builtin_expect(slot * granule->stride == offset, 1);
 }
 
 #endif

@@ -19,10 +19,10 @@ get_hits(struct tide_pool *pool, void **objs, size_t n)
 	if (tidep_pool_gate_is_inside(&cache->gate))
 		return 0;
 	if (tidep_pool_gate_enter_weak(&cache->gate)) {
-		if (n > cache->n)
-			n = cache->n;
+		if (n > (size_t)(cache->top - cache->bottom))
+			n = (size_t)(cache->top - cache->bottom);
 		for (; got < n; got++) {
-			const struct tidep_entry *entry = &cache->loaded->at[--cache->n];
+			const struct tidep_entry *entry = --cache->top;
 
 			tidep_arena_slot_issue(entry->word);
 			objs[got] = entry->obj;

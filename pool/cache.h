@@ -6,13 +6,14 @@
  *
  *     cache                        magazine `loaded`       `previous`
  *     +----------------------+     +-------------------+   +--------------+
- *     | gate busy flag acked |  +->| link n capacity   | +>| n = 0, or    |
- *     | n = 3   capacity     |  |  | at[0] obj word    | | | n = capacity |
- *     | loaded --------------+--+  | at[1] obj word    | | +--------------+
- *     | previous ------------+-----+-at[2]-obj-word----+-+
- *     | bin (home)           |     | ...               |   slot words, slabs:
- *     | gets puts ...        |     +-------------------+   see arena/
- *     +----------------------+
+ *     | gate busy flag acked |     | link n capacity   |   | n = 0, or    |
+ *     | bottom --------------+---->| at[0] obj word    |   | n = capacity |
+ *     | top -----------------+--+  | at[1] obj word    |   +--------------+
+ *     | limit ---------------+-+|  | at[2] obj word    |           ^
+ *     | bin (home)           | |+->| at[3]             |           |
+ *     | gets puts ...        | |   | ...               |           |
+ *     | loaded, previous ----+-|---|-------------------|-----------+
+ *     +----------------------+ +-->+-------------------+
  *
  * The owner uses a cache between gate enter and leave, and nothing but the
  * cache then: no lock, no hook, no call that may fail. A collector that has
@@ -34,13 +35,14 @@
 struct tidep_cache {
 	/* One line: all that a hit uses of the cache. */
 	struct tidep_gate gate;
-	uint32_t n;                      /* of loaded */
-	uint32_t capacity;               /* of loaded; 0: there is none */
-	struct tidep_magazine *loaded;   /* its own n is stale */
-	struct tidep_magazine *previous; /* empty or full, or NULL */
-	struct tidep_bin *bin;           /* home; never NULL, see tidep_pool_no_bin */
-	struct tidep_counts counts;      /* the owner's stores, anyone's loads */
+	struct tidep_entry *top;    /* of the loaded magazine: where the next one goes */
+	struct tidep_entry *bottom; /* its first entry, */
+	struct tidep_entry *limit;  /* and behind its last; all NULL: none is loaded */
+	struct tidep_bin *bin;      /* home; never NULL, see tidep_pool_no_cache */
+	struct tidep_counts counts; /* the owner's stores, anyone's loads */
 
+	struct tidep_magazine *loaded;   /* the gate's; its own n is stale */
+	struct tidep_magazine *previous; /* the gate's; empty or full, or NULL */
 	struct tidep_run fresh;     /* the gate's: claimed slots nobody was given yet */
 	struct tide_pool *pool;     /* owner reads; registry lock writes; NULL: unbound */
 	unsigned home;              /* owner: which of the pool's depots bin is in */
@@ -71,7 +73,8 @@ extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("in
 void *tidep_pool_get_slow(struct tide_pool *pool);
 /* generation: the life to end, if it was looked at already; else 0. */
 void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation);
-void tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used);
+void tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
+			   const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used);
 void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
 int tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used);
 
@@ -89,37 +92,72 @@ TIDEP_FAST void *
 tidep_pool_get_fast(struct tide_pool *pool)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	const struct tidep_entry *entry;
+	struct tidep_entry *top;
 	void *obj;
 
 	/* No cache yet, or a signal handler came in between enter and leave. */
 	if (TIDEP_UNLIKELY(tidep_pool_gate_is_inside(&cache->gate)))
 		return tidep_pool_get_slow(pool);
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) || cache->n == 0)) {
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
+			   cache->top == cache->bottom)) {
 		tidep_pool_gate_leave(&cache->gate);
 		return tidep_pool_get_slow(pool);
 	}
-	entry = &cache->loaded->at[--cache->n];
-	obj = entry->obj;
-	tidep_arena_slot_issue(entry->word);
+	top = cache->top - 1;
+	cache->top = top;
+	obj = top->obj;
+	tidep_arena_slot_issue(top->word);
 	tidep_count_local(&cache->counts.gets, 1);
 	tidep_pool_gate_leave(&cache->gate);
 	return obj;
 }
 
-/* Clears small objects in place: used bytes, up to the end of their 16. */
+/*
+ * Clears the first `used` bytes, 128 at most, in place: both ends, which overlap
+ * in the middle. Less than 16 is 16, which every slot has.
+ */
 static inline void
 tidep_pool_clear_small(void *obj, size_t used)
 {
-	static const unsigned char zeros[16];
-	char *at = __builtin_assume_aligned(obj, 16);
-	char *end = at + used;
+	char *end = (char *)obj + used;
 
-	for (; at < end; at += sizeof(zeros)) {
-		memcpy(at, zeros, sizeof(zeros));
-		/* Not to be turned back into a call of memset. */
-		__asm__("" : "+r"(at));
+	if (used > 64) {
+		memset(obj, 0, 64);
+		memset(end - 64, 0, 64);
+	} else if (used > 32) {
+		memset(obj, 0, 32);
+		memset(end - 32, 0, 32);
+	} else if (used > 16) {
+		memset(obj, 0, 16);
+		memset(end - 16, 0, 16);
+	} else {
+		memset(obj, 0, 16);
 	}
+}
+
+/*
+ * Puts a reset object into the loaded magazine; false: it has to be the slow way.
+ * bin: where the object is at home, if a hook may have moved the cache from
+ * there since that was looked at; else NULL.
+ */
+TIDEP_FAST bool
+tidep_pool_cache_push(struct tidep_cache *cache, const struct tidep_bin *bin, void *obj,
+		      tidep_word *word)
+{
+	struct tidep_entry *top;
+
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
+			   cache->top == cache->limit || (bin != NULL && cache->bin != bin))) {
+		tidep_pool_gate_leave(&cache->gate);
+		return false;
+	}
+	top = cache->top;
+	cache->top = top + 1;
+	top->obj = obj;
+	top->word = word;
+	tidep_count_local(&cache->counts.puts, 1);
+	tidep_pool_gate_leave(&cache->gate);
+	return true;
 }
 
 /* The object has just come into our hand: what is left of a put that hits. */
@@ -127,25 +165,14 @@ TIDEP_FAST void
 tidep_pool_put_taken(struct tide_pool *pool, struct tidep_cache *cache,
 		     const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used)
 {
-	struct tidep_entry *entry;
-
 	/* Hooks, and what takes long, outside the cache. */
 	if (TIDEP_UNLIKELY(used >= pool->slow_from)) {
-		tidep_pool_put_taken_slow(pool, obj, used);
+		tidep_pool_put_hooked(pool, cache, bin, obj, word, used);
 		return;
 	}
 	tidep_pool_clear_small(obj, used);
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
-			   cache->n >= cache->capacity || cache->bin != bin)) {
-		tidep_pool_gate_leave(&cache->gate);
+	if (TIDEP_UNLIKELY(!tidep_pool_cache_push(cache, NULL, obj, word)))
 		tidep_pool_store_slow(pool, obj);
-		return;
-	}
-	entry = &cache->loaded->at[cache->n++];
-	entry->obj = obj;
-	entry->word = word;
-	tidep_count_local(&cache->counts.puts, 1);
-	tidep_pool_gate_leave(&cache->gate);
 }
 
 TIDEP_FAST void

@@ -115,7 +115,7 @@ note_cache(struct tidep_cache *cache, void *arg)
 	struct check *check = arg;
 
 	check->home = cache->bin;
-	note_magazine(check, cache->loaded, cache->n);
+	note_magazine(check, cache->loaded, tidep_pool_cache_n(cache));
 	if (cache->previous != NULL)
 		note_magazine(check, cache->previous, cache->previous->n);
 	for (unsigned node = 0; node < check->pool->depots; node++) {

@@ -46,12 +46,12 @@ take_from_magazines(struct find *find)
 	if (!tidep_pool_gate_enter(&cache->gate))
 		return false;
 	previous = cache->previous;
-	if (cache->n == 0 && previous != NULL && previous->n > 0) {
+	if (cache->top == cache->bottom && previous != NULL && previous->n > 0) {
 		cache->previous = tidep_pool_cache_unload(cache);
 		tidep_pool_cache_load(cache, previous);
 	}
-	if (cache->n > 0) {
-		find->object.entry = cache->loaded->at[--cache->n];
+	if (cache->top > cache->bottom) {
+		find->object.entry = *--cache->top;
 		found = true;
 	}
 	tidep_pool_gate_leave(&cache->gate);
@@ -391,7 +391,8 @@ tide_get_on(tide_pool *pool, unsigned node)
 	}
 	if (pool->depots == 1)
 		return tide_get(pool);
-	if (cache->bin == &pool->depot[node].bin && cache->n > 0)
+	if (cache->bin == &pool->depot[node].bin &&
+	    cache->top > cache->bottom)
 		return tide_get(pool);
 	return get_slow(pool, (int)node);
 }

@@ -246,13 +246,8 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 						: config->max_bytes / config->object_bytes;
 	pool->placement = config->placement;
 	pool->checks_reset = tidep_pool_env.verifyreset;
-	/*
-	 * A put by itself clears small objects, rounded up to 16 inside their
-	 * slot; all else, and every put that is to be checked or delayed, is the
-	 * slow path's.
-	 */
-	if (config->reset == tide_reset_zero && !pool->checks_reset && pool->quarantine == NULL &&
-	    geometry.stride % 16 == 0)
+	/* Larger ones, and every put that is checked or delayed, go round. */
+	if (config->reset == tide_reset_zero && !pool->checks_reset && pool->quarantine == NULL)
 		pool->slow_from = CLEARS_BYTES + 1;
 	pool->stride = geometry.stride;
 	pool->index_bits = geometry.index_bits;

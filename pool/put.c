@@ -112,12 +112,12 @@ store_in_magazines(struct tidep_cache *cache, const struct tidep_entry *entry,
 	if (!tidep_pool_gate_enter(&cache->gate))
 		return false;
 	previous = cache->previous;
-	if (cache->n == cache->capacity && previous != NULL && previous->n == 0) {
+	if (cache->top == cache->limit && previous != NULL && previous->n == 0) {
 		cache->previous = tidep_pool_cache_unload(cache);
 		tidep_pool_cache_load(cache, previous);
 	}
-	if (cache->bin == bin && cache->n < cache->capacity) {
-		cache->loaded->at[cache->n++] = *entry;
+	if (cache->bin == bin && cache->top < cache->limit) {
+		*cache->top++ = *entry;
 		stored = true;
 	}
 	tidep_pool_gate_leave(&cache->gate);
@@ -266,12 +266,22 @@ tidep_pool_object_discard(struct tide_pool *pool, void *obj)
 	tidep_count_shared(&pool->counts.discards);
 }
 
+/* A put that hits, of an object whose reset is a hook or takes long. */
 __attribute__((noinline)) void
-tidep_pool_put_taken_slow(struct tide_pool *pool, void *obj, size_t used)
+tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
+		      const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used)
 {
+	struct tidep_object object;
 	int saved = errno;
 
-	tidep_pool_object_put(pool, obj, used);
+	if (!tidep_pool_object_reset(pool, obj, used)) {
+		object = tidep_pool_object_of(obj);
+		tidep_pool_object_let_go(pool, &object);
+		count_put(pool, cache);
+	} else if (pool->quarantine != NULL ||
+		   !tidep_pool_cache_push(cache, bin, obj, word)) {
+		store(pool, obj);
+	}
 	errno = saved;
 }
 

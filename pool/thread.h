@@ -36,13 +36,21 @@ void tidep_pool_cache_empty_taken(struct tidep_cache *cache);
 /* The owner is on another node now: so is its cache. Not inside the gate. */
 void tidep_pool_cache_move_home(struct tidep_cache *cache, unsigned home);
 
+/* How many objects the loaded magazine has. Inside the gate. */
+static inline uint32_t
+tidep_pool_cache_n(const struct tidep_cache *cache)
+{
+	return (uint32_t)(cache->top - cache->bottom);
+}
+
 /* Makes m, which may be NULL, the loaded magazine. Inside the gate. */
 static inline void
 tidep_pool_cache_load(struct tidep_cache *cache, struct tidep_magazine *magazine)
 {
 	cache->loaded = magazine;
-	cache->n = magazine == NULL ? 0 : magazine->n;
-	cache->capacity = magazine == NULL ? 0 : magazine->capacity;
+	cache->bottom = magazine == NULL ? NULL : magazine->at;
+	cache->top = magazine == NULL ? NULL : magazine->at + magazine->n;
+	cache->limit = magazine == NULL ? NULL : magazine->at + magazine->capacity;
 }
 
 /* Takes the loaded magazine out, its n true again; NULL: there is none. */
@@ -52,7 +60,7 @@ tidep_pool_cache_unload(struct tidep_cache *cache)
 	struct tidep_magazine *magazine = cache->loaded;
 
 	if (magazine != NULL)
-		magazine->n = cache->n;
+		magazine->n = tidep_pool_cache_n(cache);
 	tidep_pool_cache_load(cache, NULL);
 	return magazine;
 }
