@@ -220,14 +220,15 @@ tidep_arena_bin_committed(struct tidep_bin *bin)
 }
 
 void
-tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule, uint32_t slot)
+tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule, uint32_t slot,
+		      bool is_used_again)
 {
 	size_t page = tidep_numa_page_bytes();
 	size_t stride = bin->geometry.stride;
 	char *object = tidep_arena_slot_at(granule, slot);
 	char *from, *to;
 
-	if (stride < CLEAR_BYTES_MAX) {
+	if (stride < (is_used_again ? CLEAR_BYTES_MAX : 2 * page)) {
 		memset(object, 0, stride);
 		return;
 	}

@@ -65,11 +65,12 @@ size_t tidep_arena_bin_trim(struct tidep_bin *bin);
 uint64_t tidep_arena_bin_committed(struct tidep_bin *bin);
 
 /*
- * Makes the slot of one object, whose object is gone, read zero: large ones by
- * giving their whole pages back. The caller has the slot in hand.
+ * Makes the slot of one object, whose object is gone, read zero: very large
+ * ones, and what is not used again, by giving their whole pages back. The caller
+ * has the slot in hand.
  */
 void tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule,
-			   uint32_t slot);
+			   uint32_t slot, bool is_used_again);
 
 static inline void *
 tidep_arena_slot_at(const struct tidep_granule *granule, uint32_t slot)

@@ -154,7 +154,8 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 	if (err != 0) {
 		/* Whatever init left in it is nobody's. */
 		tidep_pool_self.depth++;
-		tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot);
+		tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule,
+				      object->slot, true);
 		return_slot(object);
 		tidep_pool_self.depth--;
 		atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
@@ -174,7 +175,8 @@ tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *obje
 	if (pool->fini != NULL)
 		pool->fini(object->entry.obj, pool->ctx);
 	tidep_pool_self.depth++;
-	tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot);
+	tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot,
+			      generation <= pool->last_generation);
 	if (generation <= pool->last_generation) {
 		tidep_arena_slot_letgo(object->entry.word);
 		return_slot(object);

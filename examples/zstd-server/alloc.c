@@ -94,3 +94,56 @@ alloc_put(struct alloc *alloc, enum alloc_kind kind, void *obj, size_t used)
 		config->fini(obj, config->ctx);
 	free(obj);
 }
+
+void *
+alloc_get_held(struct alloc *alloc, enum alloc_kind kind, tide_ref *ref)
+{
+	tide_pool *pool = alloc->pools[kind];
+	void *obj = alloc->pooled ? tide_get_ref(pool, ref) : make(&alloc->configs[kind]);
+
+	if (!obj)
+		return NULL;
+	if (alloc->pooled)
+		tide_pin(pool, *ref); /* cannot fail: it lives, and has no pins to speak of */
+	else
+		*ref = (uintptr_t)obj;
+	return obj;
+}
+
+void
+alloc_end(struct alloc *alloc, enum alloc_kind kind, tide_ref ref)
+{
+	if (alloc->pooled)
+		tide_put_ref(alloc->pools[kind], ref);
+}
+
+void
+alloc_let_go(struct alloc *alloc, enum alloc_kind kind, void *obj)
+{
+	if (alloc->pooled)
+		tide_unpin(alloc->pools[kind], obj);
+	else
+		alloc_put(alloc, kind, obj, 0);
+}
+
+void *
+alloc_pin(struct alloc *alloc, enum alloc_kind kind, tide_ref ref)
+{
+	return alloc->pooled ? tide_pin(alloc->pools[kind], ref) : (void *)(uintptr_t)ref;
+}
+
+void
+alloc_unpin(struct alloc *alloc, enum alloc_kind kind, void *obj)
+{
+	if (alloc->pooled)
+		tide_unpin(alloc->pools[kind], obj);
+}
+
+bool
+alloc_each(struct alloc *alloc, enum alloc_kind kind, int (*fn)(void *obj, tide_ref ref, void *arg),
+	   void *arg)
+{
+	if (alloc->pooled)
+		tide_pool_each(alloc->pools[kind], fn, arg);
+	return alloc->pooled;
+}

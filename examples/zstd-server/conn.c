@@ -5,6 +5,7 @@
 #include "server.h"
 #include "worker.h"
 
+#include <assert.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -14,12 +15,47 @@
 /* libuv keeps up to four buffers of a write in the request; more it mallocs. */
 #define WRITE_BUFS 4
 
+static_assert(sizeof(tide_ref) == sizeof(void *), "a ref fits where libuv keeps a pointer");
+static_assert(offsetof(struct conn, tcp) == 0, "see on_closed");
+
 static void consume(struct conn *conn);
 
 static struct alloc *
 conn_alloc(const struct conn *conn)
 {
 	return &conn->worker->server->alloc;
+}
+
+/*
+ * The connection that a callback is for, to be let go by leave(). NULL, and
+ * counted: it was closed before libuv came to call.
+ */
+static struct conn *
+enter(const uv_stream_t *stream)
+{
+	struct worker *worker = stream->loop->data;
+	tide_ref ref = (uintptr_t)stream->data;
+	struct conn *conn = alloc_pin(&worker->server->alloc, ALLOC_CONN, ref);
+
+	if (!conn)
+		worker_count_stale(worker);
+	return conn;
+}
+
+static void
+leave(struct conn *conn)
+{
+	alloc_unpin(conn_alloc(conn), ALLOC_CONN, conn);
+}
+
+/*
+ * Not uv_now(): the loop may have spent seconds compressing since it looked at
+ * the clock. Release, for conn_is_idle() and what it lets the sweeper read.
+ */
+static void
+touch(struct conn *conn)
+{
+	atomic_store_explicit(&conn->active_ms, uv_hrtime() / 1000000, memory_order_release);
 }
 
 static void
@@ -62,7 +98,8 @@ conn_reset(void *obj, size_t used, void *ctx)
 static void
 on_closed(uv_handle_t *handle)
 {
-	struct conn *conn = handle->data;
+	/* Its ref is stale, but libuv's hold on it is not over before this. */
+	struct conn *conn = (struct conn *)(void *)handle;
 	struct worker *worker = conn->worker;
 
 	if (conn->prev)
@@ -71,7 +108,7 @@ on_closed(uv_handle_t *handle)
 		worker->conns = conn->next;
 	if (conn->next)
 		conn->next->prev = conn->prev;
-	alloc_put(conn_alloc(conn), ALLOC_CONN, conn, sizeof(*conn));
+	alloc_let_go(conn_alloc(conn), ALLOC_CONN, conn);
 	worker_conn_gone(worker);
 }
 
@@ -80,30 +117,36 @@ conn_close(struct conn *conn)
 {
 	uv_handle_t *handle = (uv_handle_t *)&conn->tcp;
 
-	if (!uv_is_closing(handle))
-		uv_close(handle, on_closed);
+	if (uv_is_closing(handle))
+		return;
+	uv_close(handle, on_closed);
+	alloc_end(conn_alloc(conn), ALLOC_CONN, conn->ref);
 }
 
 static void
 on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
 {
-	struct conn *conn = handle->data;
+	struct conn *conn = enter((uv_stream_t *)handle);
 
 	(void)hint;
+	*buf = uv_buf_init(NULL, 0);
+	if (!conn)
+		return;
 	release_input(conn);
 	if (conn->state == CONN_READING)
 		conn->in = block_get(conn_alloc(conn));
 	conn->bytes = conn->in ? conn->in->bytes : conn->spare;
 	*buf = uv_buf_init((char *)conn->bytes,
 			   conn->in ? sizeof(conn->in->bytes) : sizeof(conn->spare));
+	leave(conn);
 }
 
 static void
-on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+take_in(struct conn *conn, ssize_t n)
 {
-	struct conn *conn = stream->data;
+	struct request *request = &conn->request;
+	bool had_begun = request->begun;
 
-	(void)buf;
 	if (n < 0) {
 		release_input(conn);
 		conn_close(conn);
@@ -115,6 +158,21 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 		return; /* thrown away: closing with unread bytes would reset the reply */
 	conn->len = (size_t)n;
 	consume(conn);
+	/* Not for each part of the headers, nor for empty lines before them. */
+	if (conn->state != CONN_READING || request->has_headers || request->begun != had_begun)
+		touch(conn);
+}
+
+static void
+on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+	struct conn *conn = enter(stream);
+
+	(void)buf;
+	if (!conn)
+		return;
+	take_in(conn, n);
+	leave(conn);
 }
 
 static void
@@ -129,10 +187,13 @@ start_reading(struct conn *conn)
 static void
 on_shutdown(uv_shutdown_t *shutdown, int status)
 {
-	struct conn *conn = shutdown->handle->data;
+	struct conn *conn = enter(shutdown->handle);
 
+	if (!conn)
+		return;
 	if (status < 0)
 		conn_close(conn);
+	leave(conn);
 }
 
 static void
@@ -169,8 +230,10 @@ static void write_part(struct conn *conn);
 static void
 on_written(uv_write_t *write, int status)
 {
-	struct conn *conn = write->handle->data;
+	struct conn *conn = enter(write->handle);
 
+	if (!conn)
+		return; /* cancelled; the blocks went with the connection */
 	for (; conn->sending > 0; conn->sending--)
 		chain_drop_first(&conn->reply.body, conn_alloc(conn));
 	if (status < 0)
@@ -179,6 +242,8 @@ on_written(uv_write_t *write, int status)
 		write_part(conn);
 	else
 		end_reply(conn);
+	touch(conn);
+	leave(conn);
 }
 
 /* Writes the head, the text and as many blocks as fit into one write. */
@@ -245,18 +310,21 @@ consume(struct conn *conn)
 struct conn *
 conn_open(struct worker *worker)
 {
-	struct conn *conn = alloc_get(&worker->server->alloc, ALLOC_CONN);
+	tide_ref ref;
+	struct conn *conn = alloc_get_held(&worker->server->alloc, ALLOC_CONN, &ref);
 
 	if (!conn)
 		return NULL;
 	uv_tcp_init(&worker->loop, &conn->tcp); /* cannot fail without a socket */
-	conn->tcp.data = conn;
+	conn->tcp.data = (void *)(uintptr_t)ref;
+	conn->ref = ref;
 	conn->worker = worker;
 	request_init(&conn->request, &worker->server->alloc, worker->server->opt.max_body);
 	conn->next = worker->conns;
 	if (conn->next)
 		conn->next->prev = conn;
 	worker->conns = conn;
+	touch(conn);
 	return conn;
 }
 
@@ -291,4 +359,28 @@ conn_tick(struct conn *conn, uint64_t now_ms)
 		return true;
 	conn_close(conn);
 	return false;
+}
+
+bool
+conn_is_idle(const struct conn *conn, uint64_t now_ms)
+{
+	uint64_t active_ms = atomic_load_explicit(&conn->active_ms, memory_order_acquire);
+
+	if (active_ms == 0)
+		return false;
+
+	uint64_t idle_ms = conn->worker->server->opt.idle_ms;
+
+	return idle_ms > 0 && now_ms >= active_ms + idle_ms;
+}
+
+void
+conn_expire(struct conn *conn, uint64_t now_ms)
+{
+	/* Lingering has a limit of its own. */
+	if (conn->state == CONN_LINGERING || uv_is_closing((uv_handle_t *)&conn->tcp) ||
+	    !conn_is_idle(conn, now_ms))
+		return;
+	worker_count_idle(conn->worker);
+	conn_close(conn);
 }

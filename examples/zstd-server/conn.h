@@ -2,9 +2,19 @@
 /*
  * conn.h - one connection: reads a request, writes its reply, and again.
  *
- * It belongs to its worker: no other thread may touch it. Nothing is read while
- * a reply is being written; bytes of the next request that came with the last
- * one wait in their block.
+ * It belongs to its worker: no other thread may touch it, but for the sweeper,
+ * which asks conn_is_idle(). Nothing is read while a reply is being written;
+ * bytes of the next request that came with the last one wait in their block.
+ *
+ * Everybody else has its ref only, and that is stale from conn_close() on: libuv,
+ * in tcp.data, and the sweeper's letters. Its memory waits for libuv, which has
+ * handles in it until on_closed(); what libuv calls in between (a cancelled
+ * write) finds the connection gone.
+ *
+ * It is idle when it has waited for its client for the whole of --idle-timeout:
+ * for a request to begin, for all of its headers once it has, for the next part
+ * of its body, or for the next part of a reply to be taken. So the headers' time
+ * is limited in all, but not the body's: a slow upload is no idle one.
  */
 #ifndef CONN_H
 #define CONN_H
@@ -13,6 +23,7 @@
 #include "reply.h"
 #include "request.h"
 
+#include <stdatomic.h>
 #include <tide.h>
 #include <uv.h>
 
@@ -28,10 +39,12 @@ struct conn {
 	uv_write_t interim; /* of a 100 Continue */
 	uv_shutdown_t shutdown;
 	struct worker *worker;
+	tide_ref ref;
 	struct conn *prev; /* in worker->conns */
 	struct conn *next;
 	enum conn_state state;
 	uint64_t linger_until_ms;
+	_Atomic uint64_t active_ms; /* when its client was last heard of; 0 = not set up yet */
 
 	struct block *in;  /* what was read last, NULL between reads */
 	const char *bytes; /* in->bytes, or spare */
@@ -57,6 +70,12 @@ void conn_start(struct conn *conn);
 
 /* Closes it now; it goes back to where it came from when libuv is done with it. */
 void conn_close(struct conn *conn);
+
+/* Has its client been quiet for too long? Any thread that has it pinned. */
+bool conn_is_idle(const struct conn *conn, uint64_t now_ms);
+
+/* Closes it if it is idle. now_ms: all that had come by then has been handled. */
+void conn_expire(struct conn *conn, uint64_t now_ms);
 
 /* The worker is shutting down: closes it if no request has begun. */
 void conn_stop(struct conn *conn);

@@ -8,6 +8,7 @@
 #include "listener.h"
 #include "options.h"
 #include "server.h"
+#include "sweep.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -27,8 +28,11 @@ on_signal(uv_signal_t *handle, int number)
 	(void)number;
 	/* Workers look at a second signal by themselves: they may have ended. */
 	atomic_store_explicit(&server->stopping, before ? 2 : 1, memory_order_relaxed);
-	for (unsigned i = 0; i < server->opt.threads && !before; i++)
-		uv_async_send(&server->workers[i].wake);
+	if (before)
+		return;
+	sweep_stop(server);
+	for (unsigned i = 0; i < server->opt.threads; i++)
+		mail_post_stop(&server->workers[i].mail);
 }
 
 /* A worker has ended; with the last one the main loop does. */
@@ -42,6 +46,7 @@ on_finished(uv_async_t *finished)
 	for (unsigned i = 0; i < server->opt.threads; i++)
 		uv_thread_join(&server->workers[i].thread);
 	uv_close((uv_handle_t *)finished, NULL);
+	sweep_close(server);
 	for (int i = 0; i < 2; i++)
 		uv_close((uv_handle_t *)&signals[i], NULL);
 }
@@ -85,6 +90,8 @@ start_workers(struct server *server, uv_loop_t *loop)
 		if (!error)
 			error = uv_signal_start(&signals[i], on_signal, numbers[i]);
 	}
+	if (!error)
+		error = sweep_start(server, loop);
 	atomic_store_explicit(&server->running, server->opt.threads, memory_order_relaxed);
 	for (unsigned i = 0; i < server->opt.threads && !error; i++)
 		error = uv_thread_create(&server->workers[i].thread, worker_run,

@@ -12,7 +12,16 @@
 #include <string.h>
 #include <uv.h>
 
-enum { OPT_BIND = 1, OPT_PORT, OPT_THREADS, OPT_MAX_BODY, OPT_MAX_IO, OPT_GRACE, OPT_ALLOCATOR };
+enum {
+	OPT_BIND = 1,
+	OPT_PORT,
+	OPT_THREADS,
+	OPT_MAX_BODY,
+	OPT_MAX_IO,
+	OPT_IDLE_TIMEOUT,
+	OPT_GRACE,
+	OPT_ALLOCATOR
+};
 
 static const struct option known[] = {
 	{ "bind", required_argument, NULL, OPT_BIND },
@@ -20,6 +29,7 @@ static const struct option known[] = {
 	{ "threads", required_argument, NULL, OPT_THREADS },
 	{ "max-body", required_argument, NULL, OPT_MAX_BODY },
 	{ "max-io", required_argument, NULL, OPT_MAX_IO },
+	{ "idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT },
 	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "allocator", required_argument, NULL, OPT_ALLOCATOR },
 	{ "help", no_argument, NULL, 'h' },
@@ -36,6 +46,11 @@ static const char help[] =
 	"  --max-body=SIZE   longest request body, 1 to 1GiB (1MiB)\n"
 	"  --max-io=SIZE     most memory for I/O blocks, with --allocator=pool; a\n"
 	"                    request that needs more gets 503 (no limit)\n"
+	"  --idle-timeout=SECONDS\n"
+	"                    closes a connection that has waited so long for its\n"
+	"                    client: to begin a request, for the rest of its headers,\n"
+	"                    for more of its body, or to take more of a reply. 0 to\n"
+	"                    86400, with up to three decimals; 0 is never (60)\n"
 	"  --grace=SECONDS   how long a shutdown waits for requests, 0 to 3600 (5)\n"
 	"  --allocator=WHAT  pool: connections, I/O blocks and compression contexts\n"
 	"                    come from tidepool; malloc: each is made and freed (pool)\n"
@@ -98,6 +113,26 @@ parse_size(const char *text, uint64_t high, size_t *value)
 	return -EINVAL;
 }
 
+/* Decimal digits, and perhaps a point and one to three more. */
+static int
+parse_seconds(const char *text, unsigned high, uint64_t *value_ms)
+{
+	const char *rest;
+	uint64_t number;
+
+	if (parse_number(text, 0, high, &rest, &number))
+		return -EINVAL;
+	*value_ms = 1000 * number;
+	if (*rest == '.') {
+		rest++;
+		if (!*rest)
+			return -EINVAL;
+		for (unsigned unit = 100; unit > 0 && *rest >= '0' && *rest <= '9'; unit /= 10)
+			*value_ms += unit * (unsigned)(*rest++ - '0');
+	}
+	return *rest || *value_ms > 1000ull * high ? -EINVAL : 0;
+}
+
 static int
 parse_address(const char *bind, unsigned port, struct sockaddr_storage *address)
 {
@@ -116,6 +151,7 @@ options_parse(struct options *opt, int argc, char **argv)
 	*opt = (struct options){
 		.threads = uv_available_parallelism(),
 		.max_body = 1 << 20,
+		.idle_ms = 60000,
 		.grace_s = 5,
 		.pooled = true,
 	};
@@ -140,6 +176,11 @@ options_parse(struct options *opt, int argc, char **argv)
 			if (parse_size(optarg, SIZE_MAX >> 1, &opt->max_io) ||
 			    opt->max_io < BLOCK_BYTES)
 				return bad("max-io", optarg, "a size from 16KiB");
+			break;
+		case OPT_IDLE_TIMEOUT:
+			if (parse_seconds(optarg, 86400, &opt->idle_ms))
+				return bad("idle-timeout", optarg,
+					   "seconds from 0 to 86400, such as 60 or 0.5");
 			break;
 		case OPT_GRACE:
 			if (parse_unsigned(optarg, 0, 3600, &opt->grace_s))

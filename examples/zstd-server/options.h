@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 struct options {
@@ -12,6 +13,7 @@ struct options {
 	unsigned threads;                /* workers, each with its own loop */
 	size_t max_body;                 /* a longer request body is 413 */
 	size_t max_io;                   /* cap of the I/O block pool; 0 = none */
+	uint64_t idle_ms;                /* a client may be quiet for so long; 0 = for ever */
 	unsigned grace_s;                /* how long a shutdown waits for requests in flight */
 	bool pooled;                     /* --allocator=pool */
 };

@@ -104,8 +104,9 @@ end_if_done(struct worker *worker)
 {
 	if (!worker->stopping || worker->conns)
 		return;
-	if (!uv_is_closing((uv_handle_t *)&worker->wake)) {
-		uv_close((uv_handle_t *)&worker->wake, NULL);
+	if (!uv_is_closing((uv_handle_t *)&worker->ticker)) {
+		mail_close(&worker->mail);
+		uv_close((uv_handle_t *)&worker->mail_check, NULL);
 		uv_close((uv_handle_t *)&worker->ticker, NULL);
 	}
 }
@@ -154,13 +155,66 @@ stop(struct worker *worker)
 	end_if_done(worker);
 }
 
+/* The sweeper's letters. Those about connections that are gone are stale. */
+static void
+expire(struct worker *worker, const tide_ref *refs, unsigned n)
+{
+	struct alloc *alloc = &worker->server->alloc;
+	uint64_t now_ms = uv_now(&worker->loop);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct conn *conn = alloc_pin(alloc, ALLOC_CONN, refs[i]);
+
+		if (!conn) {
+			worker_count_stale(worker);
+			continue;
+		}
+		conn_expire(conn, now_ms);
+		alloc_unpin(alloc, ALLOC_CONN, conn);
+	}
+	if (alloc->pooled)
+		return;
+	for (struct conn *conn = worker->conns; conn; conn = conn->next)
+		conn_expire(conn, now_ms);
+}
+
+static void
+on_mail(uv_check_t *check)
+{
+	struct worker *worker = check->data;
+	tide_ref refs[MAIL_REFS];
+	bool must_stop;
+	unsigned n = mail_take(&worker->mail, refs, &must_stop);
+
+	uv_check_stop(check);
+	expire(worker, refs, n);
+	if (must_stop && !worker->stopping)
+		stop(worker);
+}
+
+/*
+ * Mail is read once everything else that libuv found together with it has been
+ * handled, and uv_now() is when it looked. So a client that sent something while
+ * the loop was busy, compressing perhaps, is not taken for a quiet one.
+ */
 static void
 on_wake(uv_async_t *wake)
 {
 	struct worker *worker = wake->data;
 
-	if (stop_level(worker) && !worker->stopping)
-		stop(worker);
+	uv_check_start(&worker->mail_check, on_mail);
+}
+
+void
+worker_count_idle(struct worker *worker)
+{
+	count(&worker->counters.idle, 1);
+}
+
+void
+worker_count_stale(struct worker *worker)
+{
+	count(&worker->counters.stale, 1);
 }
 
 void
@@ -218,10 +272,12 @@ worker_create(struct worker *worker, struct server *server, int fd)
 		close(fd);
 		return error;
 	}
-	worker->wake.data = worker;
+	worker->loop.data = worker;
+	worker->mail_check.data = worker;
 	worker->ticker.data = worker;
 	worker->listener.data = worker;
 	uv_timer_init(&worker->loop, &worker->ticker);
+	uv_check_init(&worker->loop, &worker->mail_check);
 	uv_tcp_init(&worker->loop, &worker->listener);
 	error = uv_tcp_open(&worker->listener, fd);
 	if (error)
@@ -229,7 +285,7 @@ worker_create(struct worker *worker, struct server *server, int fd)
 	if (!error)
 		error = uv_listen((uv_stream_t *)&worker->listener, BACKLOG, on_connection);
 	if (!error)
-		error = uv_async_init(&worker->loop, &worker->wake, on_wake);
+		error = mail_open(&worker->mail, &worker->loop, on_wake, worker);
 	if (error) {
 		uv_walk(&worker->loop, close_handle, NULL);
 		uv_run(&worker->loop, UV_RUN_DEFAULT);
@@ -246,6 +302,7 @@ worker_run(void *arg)
 
 	uv_run(&worker->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&worker->loop);
+	mail_fini(&worker->mail);
 	atomic_fetch_sub_explicit(&server->running, 1, memory_order_relaxed);
 	uv_async_send(&server->finished);
 }

@@ -4,13 +4,14 @@
  *
  * Each worker listens on the same address with SO_REUSEPORT, so the kernel
  * deals connections out and workers share nothing but the allocator. All is
- * touched by the worker's own thread only, but for `wake` (any thread) and the
+ * touched by the worker's own thread only, but for the mail (any thread) and the
  * counters (written by the owner, read by any).
  */
 #ifndef WORKER_H
 #define WORKER_H
 
 #include "conn.h"
+#include "mail.h"
 #include "reply.h"
 #include "server.h"
 
@@ -31,6 +32,8 @@ struct counters {
 	_Atomic uint64_t opened; /* connections */
 	_Atomic uint64_t closed;
 	_Atomic uint64_t refused;    /* for lack of memory */
+	_Atomic uint64_t idle;       /* closed because their client was quiet */
+	_Atomic uint64_t stale;      /* callbacks and letters for connections that were closed */
 	_Atomic uint64_t body_bytes; /* compressed, and what became of them */
 	_Atomic uint64_t frame_bytes;
 	_Atomic uint64_t replies[WORKER_STATUS_COUNT];
@@ -39,9 +42,10 @@ struct counters {
 struct worker {
 	struct server *server;
 	uv_thread_t thread;
-	uv_loop_t loop;
-	uv_async_t wake;   /* look at server->stopping */
-	uv_timer_t ticker; /* runs while a connection lingers and while stopping */
+	uv_loop_t loop; /* its data is the worker */
+	struct mail mail;
+	uv_check_t mail_check; /* runs once after mail has come */
+	uv_timer_t ticker;     /* runs while a connection lingers and while stopping */
 	uv_tcp_t listener;
 	uv_tcp_t refusal;  /* a connection there was no memory for, being closed */
 	bool refusing;     /* refusal is in use */
@@ -68,6 +72,8 @@ void worker_run(void *worker);
 /* For its connections: */
 void worker_start_ticks(struct worker *worker);
 void worker_conn_gone(struct worker *worker);
+void worker_count_idle(struct worker *worker);
+void worker_count_stale(struct worker *worker);
 const char *worker_date(struct worker *worker);
 void worker_count_reply(struct worker *worker, const struct request *request,
 			const struct reply *reply);
