@@ -228,7 +228,7 @@ tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule
 	char *object = tidep_arena_slot_at(granule, slot);
 	char *from, *to;
 
-	if (stride < (is_used_again ? CLEAR_BYTES_MAX : 2 * page)) {
+	if (stride < (is_used_again ? CLEAR_BYTES_MAX : page)) {
 		memset(object, 0, stride);
 		return;
 	}
@@ -236,6 +236,8 @@ tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule
 	to = (char *)((uintptr_t)(object + stride) & ~(uintptr_t)(page - 1));
 	memset(object, 0, (size_t)(from - object));
 	memset(to, 0, (size_t)(object + stride - to));
+	if (from == to)
+		return;
 	tidep_numa_decommit(from, (size_t)(to - from));
 	pthread_mutex_lock(&bin->lock);
 	bin->committed_pages -=
