@@ -154,6 +154,7 @@ void *tide_get_on(tide_pool *pool, unsigned node);
  * Takes an object back and resets it. NULL is nothing to do. After the call
  * the pointer is nobody's. Keeps errno.
  * Misuse: TIDE_DOUBLE_PUT, TIDE_FOREIGN_PUT, TIDE_WRONG_POOL, TIDE_REENTERED.
+ * If somebody has the object pinned, its last unpin resets it and takes it back.
  * Cost: the reset, and one atomic read-modify-write.
  */
 void tide_put(tide_pool *pool, void *obj);
