@@ -155,39 +155,58 @@ tidep_arena_bin_release(struct tidep_bin *bin, const struct tidep_run *run)
 		tidep_arena_slab_destroy(gone, &bin->geometry);
 }
 
+/* Commits as many empty slots of a slab as are wanted; returns how many, or -ENOMEM. */
+static int64_t
+commit_slab_locked(struct tidep_bin *bin, struct tidep_slab *slab, size_t wanted)
+{
+	size_t page = tidep_numa_page_bytes();
+	uint32_t slots = tidep_arena_slab_reach(slab, wanted);
+	size_t bytes = ((size_t)slots * bin->geometry.stride + page - 1) & ~(page - 1);
+	size_t words_bytes;
+	char *words;
+
+	tidep_arena_word_pages(slab->granule, slots, &words, &words_bytes);
+	if (tidep_numa_populate(tidep_arena_base_of(slab->granule), bytes) != 0 ||
+	    tidep_numa_populate(words, words_bytes) != 0)
+		return -ENOMEM;
+	bin->committed_pages += tidep_arena_slab_note(slab, 0, (uint32_t)(bytes / page), true);
+	return slab->empties < wanted ? slab->empties : (int64_t)wanted;
+}
+
 int
 tidep_arena_bin_reserve(struct tidep_bin *bin, size_t slots)
 {
-	size_t page = tidep_numa_page_bytes();
-	size_t have = 0;
+	size_t empties = 0;
 	int err = 0;
 
+	/* More than the machine has would only wake the system's killer. */
+	if (slots > tidep_numa_memory_bytes() / bin->geometry.stride)
+		return -ENOMEM;
 	/*
 	 * All under the lock: populating is what would otherwise be done by
 	 * page faults, and the slabs must not be destroyed meanwhile.
 	 */
 	pthread_mutex_lock(&bin->lock);
-	while ((size_t)bin->slabs * bin->geometry.slots < slots && err == 0)
-		if (add_slab_locked(bin) == NULL)
+	for (unsigned list = 0; list < TIDEP_LIST_FULL; list++)
+		for (struct tidep_slab *slab = bin->lists[list]; slab != NULL; slab = slab->next)
+			empties += slab->empties;
+	while (empties < slots && err == 0) {
+		if (add_slab_locked(bin) != NULL)
+			empties += bin->geometry.slots;
+		else
 			err = -ENOMEM;
-	for (unsigned list = TIDEP_LISTS; list-- > 0 && err == 0;) {
+	}
+	/* In the order in which slots are claimed. */
+	for (unsigned list = TIDEP_LIST_FULL; list-- > 0 && err == 0;) {
 		struct tidep_slab *slab = bin->lists[list];
 
-		for (; slab != NULL && err == 0 && have < slots; slab = slab->next) {
-			size_t wanted = slots - have < bin->geometry.slots ? slots - have
-									   : bin->geometry.slots;
-			size_t bytes = (wanted * bin->geometry.stride + page - 1) & ~(page - 1);
-			size_t words_bytes;
-			char *words;
+		for (; slab != NULL && err == 0 && slots > 0; slab = slab->next) {
+			int64_t done = commit_slab_locked(bin, slab, slots);
 
-			tidep_arena_word_pages(slab->granule, (uint32_t)wanted, &words, &words_bytes);
-			err = tidep_numa_populate(tidep_arena_base_of(slab->granule), bytes);
-			if (err == 0)
-				err = tidep_numa_populate(words, words_bytes);
-			if (err == 0)
-				bin->committed_pages +=
-					tidep_arena_slab_note(slab, 0, (uint32_t)(bytes / page), true);
-			have += wanted;
+			if (done < 0)
+				err = (int)done;
+			else
+				slots -= (size_t)done;
 		}
 	}
 	pthread_mutex_unlock(&bin->lock);

@@ -55,7 +55,7 @@ void tidep_arena_bin_claim(struct tidep_bin *bin, uint32_t max, struct tidep_run
  */
 void tidep_arena_bin_release(struct tidep_bin *bin, const struct tidep_run *run);
 
-/* Has slabs for at least `slots` slots, their memory committed. 0 or -ENOMEM. */
+/* Has at least `slots` empty slots, their memory committed. 0 or -ENOMEM. */
 int tidep_arena_bin_reserve(struct tidep_bin *bin, size_t slots);
 
 /* Decommits what whole pages it can. Returns their bytes. */

@@ -94,6 +94,9 @@ add_space_locked(void)
 		first_number = space[-1].first_number + deals[n - 1].granules;
 	while (bytes / TIDEP_GRANULE_BYTES > TIDEP_NUMBERS_MAX + 1 - first_number)
 		bytes /= 2;
+	/* The very last number of all is kept free, and with it its region. */
+	if (bytes <= REGION_BYTES_MIN && first_number + bytes / TIDEP_GRANULE_BYTES > TIDEP_NUMBERS_MAX)
+		return -ENOMEM;
 	/* Under RLIMIT_AS the addresses are the program's too: take a quarter. */
 	while (space_total_bytes(bytes) > limit / 4 && bytes > REGION_BYTES_MIN)
 		bytes /= 2;
@@ -121,11 +124,10 @@ add_space_locked(void)
 		deals[n].region_granules = REGION_BYTES_MIN / TIDEP_GRANULE_BYTES;
 	deals[n].dealt = 0;
 	deals[n].is_open = is_open;
-	/* The very last number of all is kept free, see TIDEP_NUMBERS_MAX. */
 	if (first_number + deals[n].granules > TIDEP_NUMBERS_MAX)
 		deals[n].granules -= deals[n].region_granules;
 
-	space->bytes = bytes;
+	space->bytes = deals[n].granules * TIDEP_GRANULE_BYTES;
 	space->first_number = first_number;
 	space->base = reservation;
 	space->words = reservation + bytes;
@@ -169,6 +171,8 @@ add_region_locked(unsigned node)
 		if (add_space_locked() != 0)
 			return NULL;
 		deal = &deals[n];
+		if (deal->granules == 0)
+			return NULL;
 	}
 	lines = (deal->region_granules + LINE_BITS - 1) / LINE_BITS;
 	region = tidep_numa_record_alloc(sizeof(*region) + lines * sizeof(region->used[0]));

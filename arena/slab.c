@@ -273,6 +273,23 @@ tidep_arena_slab_note(struct tidep_slab *slab, uint32_t first, uint32_t pages, b
 }
 
 uint32_t
+tidep_arena_slab_reach(const struct tidep_slab *slab, size_t n)
+{
+	uint32_t all = slab->granule->slots;
+	uint32_t to = 0;
+
+	while (n > 0 && to < all) {
+		uint32_t from = find_bit(slab->empty, to, all, true);
+
+		to = find_bit(slab->empty, from, all, false);
+		if (to - from >= n)
+			return from + (uint32_t)n;
+		n -= to - from;
+	}
+	return to;
+}
+
+uint32_t
 tidep_arena_slab_trim(struct tidep_slab *slab)
 {
 	uint32_t all = slab->granule->slots;

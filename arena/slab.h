@@ -84,6 +84,9 @@ void tidep_arena_slab_release(struct tidep_slab *slab, uint32_t first, uint32_t 
 uint32_t tidep_arena_slab_note(struct tidep_slab *slab, uint32_t first, uint32_t pages,
 			       bool committed);
 
+/* How many slots from the first one on there are up to the nth empty one, or the last. */
+uint32_t tidep_arena_slab_reach(const struct tidep_slab *slab, size_t n);
+
 /* Decommits the committed pages on which every slot is empty; returns how many. */
 uint32_t tidep_arena_slab_trim(struct tidep_slab *slab);
 

@@ -36,6 +36,12 @@ tidep_numa_page_bytes(void)
 }
 
 size_t
+tidep_numa_memory_bytes(void)
+{
+	return (size_t)sysconf(_SC_PHYS_PAGES) * tidep_numa_page_bytes();
+}
+
+size_t
 tidep_numa_address_limit(void)
 {
 	struct rlimit limit;

@@ -20,6 +20,9 @@ extern _Atomic uint64_t tidep_numa_bind_failures;
 
 size_t tidep_numa_page_bytes(void);
 
+/* How much memory the machine has. */
+size_t tidep_numa_memory_bytes(void);
+
 /* How much address space RLIMIT_AS allows this process; SIZE_MAX = no limit. */
 size_t tidep_numa_address_limit(void);
 

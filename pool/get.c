@@ -238,6 +238,31 @@ take_new(struct find *find)
 	return false;
 }
 
+/*
+ * Lets an idle object of another node go, to make room under max_bytes for one
+ * on the node that was asked for. false: there is none.
+ */
+static bool
+evict_elsewhere(struct find *find)
+{
+	struct tide_pool *pool = find->pool;
+	struct tidep_object object;
+	struct tidep_entry entry;
+	bool found = false;
+
+	for (unsigned node = 0; node < pool->depots && !found; node++)
+		found = node != find->home &&
+			tidep_pool_depot_get_one(&pool->depot[node], &entry);
+	if (!found)
+		return false;
+	object = tidep_pool_object_of(entry.obj);
+	/* Its fini is a hook: outside. */
+	tidep_pool_slow_leave();
+	tidep_pool_object_let_go(pool, &object);
+	tidep_pool_self.depth++;
+	return true;
+}
+
 static enum found
 find_object(struct find *find)
 {
@@ -264,8 +289,10 @@ find_object(struct find *find)
 		tidep_pool_drain(find->pool);
 		if (take_from_depots(find))
 			return FOUND_IDLE;
-		if (take_new(find))
-			return FOUND_EMPTY;
+		do {
+			if (take_new(find))
+				return FOUND_EMPTY;
+		} while (find->home_only && evict_elsewhere(find));
 	}
 	return FOUND_NOTHING;
 }

@@ -394,13 +394,16 @@ int
 tide_pool_reserve(tide_pool *pool, size_t n)
 {
 	struct tidep_bin *bin = &pool->depot[pool->depots > 1 ? tidep_numa_here() : 0].bin;
+	struct tide_pool_stats stats;
 	int err;
 
-	if (n > pool->max_objs)
+	/* What is idle is committed, and is handed out first. */
+	tide_pool_stats_read(pool, &stats, sizeof(stats));
+	if (n > pool->max_objs || stats.live_objects > pool->max_objs - n)
 		return -ENOMEM;
 	if (!tidep_pool_slow_enter())
 		return -EDEADLK;
-	err = tidep_arena_bin_reserve(bin, n);
+	err = tidep_arena_bin_reserve(bin, n > stats.idle_objects ? n - stats.idle_objects : 0);
 	tidep_pool_slow_leave();
 	return err;
 }

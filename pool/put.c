@@ -18,7 +18,8 @@
 static void
 count_put(struct tide_pool *pool, struct tidep_cache *cache)
 {
-	if (cache != NULL && cache != &tidep_pool_no_cache)
+	/* Of a pool without caches, the table may have a cache of one that is gone. */
+	if (cache != NULL && cache->pool == pool)
 		tidep_count_local(&cache->counts.puts, 1);
 	else
 		tidep_count_shared(&pool->counts.puts);

@@ -144,7 +144,8 @@ tide_pool *tide_pool_find(const char *name);
 void *tide_get(tide_pool *pool);
 
 /*
- * The same, from the memory of one node, whichever thread asks.
+ * The same, from the memory of one node, whichever thread asks. At max_bytes an
+ * idle object of another node is let go to make room.
  * Also NULL with EINVAL: no such node, or not one that the pool may use.
  * Cost: as tide_get() on the caller's own node; elsewhere a lock.
  */
@@ -234,10 +235,12 @@ int tide_put_ref_used(tide_pool *pool, tide_ref ref, size_t used);
 size_t tide_pool_each(tide_pool *pool, int (*fn)(void *obj, tide_ref ref, void *arg), void *arg);
 
 /*
- * Has memory for at least n objects committed on the caller's node (or the
- * pool's, for TIDE_BIND and TIDE_INTERLEAVE), so that the first n gets there
- * fault in nothing. Runs no hook.
- * Returns 0, or -ENOMEM: no memory, or n objects are more than max_bytes.
+ * Has memory for at least n objects beside the live ones committed on the
+ * caller's node (or the pool's, for TIDE_BIND and TIDE_INTERLEAVE), so that the
+ * next n gets there fault in nothing. Runs no hook. Holds up gets that need new
+ * slots meanwhile.
+ * Returns 0; -ENOMEM: no memory, or more than max_bytes; -EDEADLK: called from a
+ * signal handler inside tidepool.
  */
 int tide_pool_reserve(tide_pool *pool, size_t n);
 
