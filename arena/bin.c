@@ -131,25 +131,48 @@ count_bits(const uint64_t *line, uint32_t bits)
 	return count;
 }
 
+/* A slab has one slot less in use. Returns it if it is to be destroyed; it is in no list then. */
+static struct tidep_slab *
+settle_slab_locked(struct tidep_bin *bin, struct tidep_slab *slab)
+{
+	bool is_spare = slab->empties == bin->geometry.slots &&
+			bin->lists[TIDEP_LIST_EMPTY] != NULL;
+
+	if ((is_spare && !bin->keeps_slabs) || tidep_arena_slab_is_used_up(slab)) {
+		unlink_slab_locked(bin, slab);
+		bin->slabs--;
+		bin->committed_pages -= count_bits(slab->committed, slab->pages);
+		return slab;
+	}
+	if (is_spare)
+		bin->committed_pages -= tidep_arena_slab_trim(slab);
+	relink_slab_locked(bin, slab);
+	return NULL;
+}
+
 void
 tidep_arena_bin_release(struct tidep_bin *bin, const struct tidep_run *run)
 {
 	struct tidep_slab *slab = run->granule->slab;
-	struct tidep_slab *gone = NULL;
+	struct tidep_slab *gone;
 
 	pthread_mutex_lock(&bin->lock);
 	tidep_arena_slab_release(slab, run->first, run->slots);
-	if (slab->empties < bin->geometry.slots || bin->lists[TIDEP_LIST_EMPTY] == NULL) {
-		relink_slab_locked(bin, slab);
-	} else if (bin->keeps_slabs) {
-		bin->committed_pages -= tidep_arena_slab_trim(slab);
-		relink_slab_locked(bin, slab);
-	} else {
-		unlink_slab_locked(bin, slab);
-		bin->slabs--;
-		bin->committed_pages -= count_bits(slab->committed, slab->pages);
-		gone = slab;
-	}
+	gone = settle_slab_locked(bin, slab);
+	pthread_mutex_unlock(&bin->lock);
+	if (gone != NULL)
+		tidep_arena_slab_destroy(gone, &bin->geometry);
+}
+
+void
+tidep_arena_bin_retire(struct tidep_bin *bin, const struct tidep_granule *granule)
+{
+	struct tidep_slab *slab = granule->slab;
+	struct tidep_slab *gone;
+
+	pthread_mutex_lock(&bin->lock);
+	slab->retired++;
+	gone = settle_slab_locked(bin, slab);
 	pthread_mutex_unlock(&bin->lock);
 	if (gone != NULL)
 		tidep_arena_slab_destroy(gone, &bin->geometry);

@@ -55,6 +55,12 @@ void tidep_arena_bin_claim(struct tidep_bin *bin, uint32_t max, struct tidep_run
  */
 void tidep_arena_bin_release(struct tidep_bin *bin, const struct tidep_run *run);
 
+/*
+ * The slot of one object, whose object is gone and whose lives are used up, is
+ * never claimed again. A slab that has no others, or hardly any, is destroyed.
+ */
+void tidep_arena_bin_retire(struct tidep_bin *bin, const struct tidep_granule *granule);
+
 /* Has at least `slots` empty slots, their memory committed. 0 or -ENOMEM. */
 int tidep_arena_bin_reserve(struct tidep_bin *bin, size_t slots);
 

@@ -64,10 +64,10 @@ struct tidep_granule {
 	uint32_t stride;                 /* bytes from slot to slot */
 	uint32_t slots;                  /* in the slab */
 	struct tidep_slab *slab;
-	uint64_t first_generation; /* of slots nobody was given yet */
+	uint64_t first_life; /* of slot 0, when nobody was given it yet */
 	/*
-	 * The first granule's own, kept when the slab is gone: refs below this
-	 * (generation and slot index, as a ref has them) have been given out.
+	 * The first granule's own, kept when the slab is gone: every life that
+	 * was given out here is below it.
 	 */
 	uint64_t floor;
 };

@@ -22,11 +22,10 @@
 #ifdef TIDEP_DEBUG
 #define GENERATION_BITS_MAX 10u
 #else
-#define GENERATION_BITS_MAX TIDEP_REF_BITS
+#define GENERATION_BITS_MAX TIDEP_LIFE_BITS
 #endif
 
 static_assert(TIDEP_GRANULE_SLOTS <= 1u << 12, "a slot index has 12 bits at most");
-static_assert(TIDEP_GENERATION_SHIFT + TIDEP_REF_BITS <= 64, "a word holds any ref's generation");
 
 static unsigned
 index_bits_of(uint32_t slots)
@@ -55,20 +54,29 @@ tidep_arena_geometry(struct tidep_geometry *geometry, size_t bytes, size_t align
 	geometry->granules = (uint32_t)(slab_bytes / TIDEP_GRANULE_BYTES);
 	geometry->reciprocal = ((UINT64_C(1) << 32) + stride - 1) / stride;
 	geometry->index_bits = index_bits_of(geometry->slots);
-	generation_bits = TIDEP_REF_BITS - geometry->index_bits;
+	generation_bits = TIDEP_LIFE_BITS - geometry->index_bits;
 	if (generation_bits > GENERATION_BITS_MAX)
 		generation_bits = GENERATION_BITS_MAX;
-	/* One more still fits: what the last one's put leaves behind. */
-	geometry->last_generation = (UINT64_C(1) << generation_bits) - 2;
+	/* The highest one is what the last life's put leaves behind. */
+	geometry->used_up = ((UINT64_C(1) << generation_bits) - 1) << geometry->index_bits;
+	geometry->end_life = geometry->used_up - (UINT64_C(1) << geometry->index_bits);
 }
 
 uint64_t
-tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation)
+tidep_arena_last_ref(const struct tidep_granule *granule, uint64_t word, uint64_t *generation)
 {
 	const struct tidep_granule *first = tidep_arena_granule_of(tidep_arena_base_of(granule));
+	unsigned index_bits = index_bits_of(granule->slots);
+	uint64_t life = tidep_arena_life(word);
 
-	return tidep_arena_ref_at(tidep_arena_space_of(first), first, slot,
-				  index_bits_of(granule->slots), generation);
+	*generation = 0;
+	if (word == 0)
+		return 0;
+	/* The put has raised it already. */
+	if (tidep_arena_state(word) != TIDEP_LIVE)
+		life -= UINT64_C(1) << index_bits;
+	*generation = life >> index_bits;
+	return tidep_arena_ref_in(tidep_arena_space_of(first), first, life);
 }
 
 static uint32_t
@@ -149,7 +157,7 @@ tidep_arena_slab_create(const struct tidep_geometry *geometry, struct tidep_bin 
 	 * no memory.
 	 */
 	while ((run = tidep_arena_claim(node, geometry->granules, &granule)) != NULL &&
-	       granule->floor >> geometry->index_bits > geometry->last_generation / 2)
+	       granule->floor > geometry->used_up / 2)
 		tidep_arena_release(node, run, geometry->granules, true);
 	if (run == NULL) {
 		tidep_numa_record_free(slab);
@@ -173,17 +181,18 @@ tidep_arena_slab_create(const struct tidep_geometry *geometry, struct tidep_bin 
 		g->stride = geometry->stride;
 		g->slots = geometry->slots;
 		g->slab = slab;
-		/* Above every (generation, index) that a ref to this number ever had. */
-		g->first_generation = (granule->floor >> geometry->index_bits) + 1;
-		/* Release: a look-up that sees the bin sees the rest. */
+		/* Above every life there ever was here, whatever sizes its slots had. */
+		g->first_life = ((granule->floor >> geometry->index_bits) + 1)
+				<< geometry->index_bits;
+		/* [SLAB_CUT] Release: a look-up that sees the bin sees the rest. */
 		atomic_store_explicit(&g->bin, bin, memory_order_release);
 	}
 	return slab;
 }
 
-/* The highest generation any slot's word has; 0: none was ever given out. */
+/* Above every life that any slot's word speaks of; 0: there was none. */
 static uint64_t
-highest_generation(const struct tidep_slab *slab)
+find_floor(const struct tidep_slab *slab)
 {
 	const struct tidep_granule *granule = slab->granule;
 	uint64_t highest = 0;
@@ -191,23 +200,29 @@ highest_generation(const struct tidep_slab *slab)
 	for (uint32_t i = 0; i < granule->slots; i++) {
 		uint64_t word = atomic_load_explicit(&granule->words[i], memory_order_relaxed);
 
-		if (tidep_arena_generation(word) > highest)
-			highest = tidep_arena_generation(word);
+		if (word > highest)
+			highest = word;
 	}
-	return highest;
+	return highest == 0 ? 0 : tidep_arena_life(highest) + 1;
 }
 
 void
 tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *geometry)
 {
 	struct tidep_granule *granule = slab->granule;
-	uint64_t highest = highest_generation(slab);
+	uint64_t floor = find_floor(slab);
 	size_t page = tidep_numa_page_bytes();
 	size_t words_bytes;
 	char *words;
 
-	if (highest > 0) {
-		granule->floor = (highest + 1) << geometry->index_bits;
+	/*
+	 * [SLAB_DROP] Whoever still gets this far with a ref finds no bin; or, having
+	 * seen it before, a word that reads 0, or one of a slab above the floor.
+	 */
+	for (uint32_t i = 0; i < geometry->granules; i++)
+		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
+	if (floor > 0) {
+		granule->floor = floor;
 		tidep_arena_word_pages(granule, granule->slots, &words, &words_bytes);
 		tidep_numa_decommit(words, words_bytes);
 	}
@@ -219,8 +234,6 @@ tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *g
 		to = find_bit(slab->committed, from, slab->pages, false);
 		tidep_numa_decommit(tidep_arena_base_of(granule) + from * page, (to - from) * page);
 	}
-	for (uint32_t i = 0; i < geometry->granules; i++)
-		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
 	tidep_arena_release(slab->node, tidep_arena_base_of(granule), geometry->granules, false);
 	tidep_numa_record_free(slab);
 }
@@ -264,6 +277,14 @@ tidep_arena_slab_release(struct tidep_slab *slab, uint32_t first, uint32_t slots
 
 	assert(changed == slots);
 	slab->empties += changed;
+}
+
+bool
+tidep_arena_slab_is_used_up(const struct tidep_slab *slab)
+{
+	uint32_t slots = slab->granule->slots;
+
+	return slab->empties + slab->retired == slots && slab->retired >= (slots + 1) / 2;
 }
 
 uint32_t

@@ -28,11 +28,10 @@
 #define TIDEP_SLAB_SLOTS 512 /* wanted: their words fill a page */
 
 /*
- * A ref: the number of the slab's first granule, 24 bits; then 40 bits of which
- * the slot's index takes as few as it can and the generation the rest.
+ * A ref: the number of the slab's first granule, 24 bits; then the life, 40 bits,
+ * of which the slot's index takes as few as it can and the generation the rest.
  */
-#define TIDEP_REF_BITS (64u - TIDEP_NUMBER_BITS)
-#define TIDEP_REF_MASK ((UINT64_C(1) << TIDEP_REF_BITS) - 1)
+static_assert(TIDEP_NUMBER_BITS + TIDEP_LIFE_BITS == 64, "a ref is a number and a life");
 
 /* How slots of one size lie in their slabs; the same for all slabs of a pool. */
 struct tidep_geometry {
@@ -41,7 +40,8 @@ struct tidep_geometry {
 	uint32_t granules;
 	unsigned index_bits;      /* of a slot's index within a ref */
 	uint64_t reciprocal;      /* ceil(2^32 / stride) */
-	uint64_t last_generation; /* a slot that reaches it is retired at its put */
+	uint64_t end_life;        /* lives from here on are the last of their slot */
+	uint64_t used_up;         /* no slot is ever handed out from here on */
 };
 
 struct tidep_slab {
@@ -50,7 +50,8 @@ struct tidep_slab {
 	struct tidep_granule *granule; /* the first; the others follow */
 	unsigned node;                 /* as tidep_arena_claim() takes it */
 	unsigned list;                 /* which of the bin's */
-	uint32_t empties;              /* slots without an object */
+	uint32_t empties;              /* slots without an object, to be claimed */
+	uint32_t retired;              /* slots out of generations */
 	uint32_t pages;
 	uint64_t *committed; /* a bit a page */
 	uint64_t empty[];    /* a bit a slot */
@@ -65,7 +66,7 @@ struct tidep_slab *tidep_arena_slab_create(const struct tidep_geometry *geometry
 
 /*
  * Gives its memory back. No slot may be live. Refs to its slots stay stale:
- * the floor goes above every generation that was given out.
+ * the floor goes above every life that was given out.
  */
 void tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *geometry);
 
@@ -79,6 +80,12 @@ uint32_t tidep_arena_slab_claim(struct tidep_slab *slab, uint32_t max, uint32_t 
 
 /* Takes claimed slots back; they hold no object and their bytes are zero. */
 void tidep_arena_slab_release(struct tidep_slab *slab, uint32_t first, uint32_t slots);
+
+/*
+ * Is there nothing in it, and no reason to keep it? At least half of its slots
+ * are used up: less would give its number away for a few of them.
+ */
+bool tidep_arena_slab_is_used_up(const struct tidep_slab *slab);
 
 /* Notes that some pages are in memory, or are not; returns for how many that is news. */
 uint32_t tidep_arena_slab_note(struct tidep_slab *slab, uint32_t first, uint32_t pages,
@@ -94,17 +101,22 @@ uint32_t tidep_arena_slab_trim(struct tidep_slab *slab);
 void tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
 			    size_t *bytes);
 
+/* The ref of a life of a slot in the slab that begins in `first`. */
 static inline uint64_t
-tidep_arena_ref_at(const struct tidep_space *space, const struct tidep_granule *first,
-		   uint32_t slot, unsigned index_bits, uint64_t generation)
+tidep_arena_ref_in(const struct tidep_space *space, const struct tidep_granule *first,
+		   uint64_t life)
 {
 	uint64_t number = space->first_number + (uint64_t)(first - space->granules);
 
-	return number << TIDEP_REF_BITS | generation << index_bits | slot;
+	return number << TIDEP_LIFE_BITS | life;
 }
 
-/* The ref of one life of a slot. */
-uint64_t tidep_arena_ref(const struct tidep_granule *granule, uint32_t slot, uint64_t generation);
+/*
+ * The ref of the present life of a word's slot, or of its last one; 0: it had
+ * none. *generation is that life's. For reports: any granule of the slab will do.
+ */
+uint64_t tidep_arena_last_ref(const struct tidep_granule *granule, uint64_t word,
+			      uint64_t *generation);
 
 /*
  * Which slot an address is in, by multiplying with the reciprocal: exact for the

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slot word: generation, pins and state of one slot, in 64 bits that lie
+ * The slot word: which life the slot is in, pins and state, in 64 bits that lie
  * apart from the object, so that no stray write through an object can forge
  * one. Every transition is here, with the label it has in models/slot.pml.
  *
- *     63                        24 23          4 3      0
- *    +----------------------------+-------------+--------+
- *    |         generation         |    pins     | state  |
- *    +----------------------------+-------------+--------+
+ *     63             |           24 23          4 3      0
+ *    +---------------+-------------+-------------+--------+
+ *    | generation    | slot index  |    pins     | state  |
+ *    +---------------+-------------+-------------+--------+
+ *     `---- the low 40 bits of ----'
+ *           the object's ref: `life`
  *
  * A generation is one life of the object in the slot: it is 1 or more from the
  * first hand-out on, and each put ends one. The word 0 is a slot that nobody
- * was ever given since its slab was cut.
+ * was ever given since its slab was cut. Where the index ends and the generation
+ * begins is the slab's affair; the word holds both, and a slab starts above all
+ * that its addresses ever had, so no word but 0 ever comes back in one place.
+ * That is what lets a compare-and-swap judge by the word alone: who looked at
+ * the slab and was then held up cannot take its successor's slot for it.
  *
  *              BIRTH              PUT, no pins
  *     EMPTY g --------> LIVE g -------------------> IDLE g+1 --- LETGO ---> EMPTY g+1
@@ -29,7 +35,7 @@
  *     LETGO      | who has the slot in hand      | only read the word
  *     RETIRE     | who has the slot in hand      | only read the word
  *     PUT        | anyone with the pointer       | race; one PUT wins, and each
- *     PIN        | anyone with a ref             | PIN or UNPIN happens before it
+ *     PIN        | anyone with a ref, a walk     | PIN or UNPIN happens before it
  *     UNPIN      | who has pinned                | or after it
  *
  * What can race is one compare-and-swap; all else is a load and a store.
@@ -59,11 +65,13 @@ enum tidep_state {
 #define TIDEP_STATE_MASK UINT64_C(0xf)
 #define TIDEP_PIN_SHIFT 4
 #define TIDEP_PIN_ONE (UINT64_C(1) << TIDEP_PIN_SHIFT)
-#define TIDEP_PINS_MAX ((UINT64_C(1) << (TIDEP_GENERATION_SHIFT - TIDEP_PIN_SHIFT)) - 1)
-#define TIDEP_GENERATION_SHIFT 24
-#define TIDEP_GENERATION_ONE (UINT64_C(1) << TIDEP_GENERATION_SHIFT)
+#define TIDEP_LIFE_SHIFT 24
+#define TIDEP_LIFE_BITS (64u - TIDEP_LIFE_SHIFT)
 /* State and pins: what must read plain LIVE for a put on the fast path. */
-#define TIDEP_STANDING_MASK (TIDEP_GENERATION_ONE - 1)
+#define TIDEP_STANDING_MASK ((UINT64_C(1) << TIDEP_LIFE_SHIFT) - 1)
+#define TIDEP_PINS_MAX ((UINT64_C(1) << (TIDEP_LIFE_SHIFT - TIDEP_PIN_SHIFT)) - 1)
+/* The last pins are kept for walks, so that no number of callers' can hold one up. */
+#define TIDEP_PINS_KEPT 1024u
 
 static inline enum tidep_state
 tidep_arena_state(uint64_t word)
@@ -74,26 +82,36 @@ tidep_arena_state(uint64_t word)
 static inline uint64_t
 tidep_arena_pins(uint64_t word)
 {
-	return (word & (TIDEP_GENERATION_ONE - 1)) >> TIDEP_PIN_SHIFT;
+	return (word & TIDEP_STANDING_MASK) >> TIDEP_PIN_SHIFT;
 }
 
 static inline uint64_t
-tidep_arena_generation(uint64_t word)
+tidep_arena_life(uint64_t word)
 {
-	return word >> TIDEP_GENERATION_SHIFT;
+	return word >> TIDEP_LIFE_SHIFT;
 }
 
-/* [SLOT_BIRTH] A fresh or emptied slot gets an owner. */
+/*
+ * What a put adds to a LIVE word without pins: one generation, where the index
+ * has so many bits, and the step from LIVE to IDLE.
+ */
+static inline uint64_t
+tidep_arena_put_step(unsigned index_bits)
+{
+	return (UINT64_C(1) << (TIDEP_LIFE_SHIFT + index_bits)) - (TIDEP_LIVE - TIDEP_IDLE);
+}
+
+/*
+ * [SLOT_BIRTH] A fresh or emptied slot gets an owner. first_life: of a fresh one.
+ * Release: who sees LIVE in a word sees whose slab it is in.
+ */
 static inline void
-tidep_arena_slot_birth(tidep_word *word, uint64_t first_generation)
+tidep_arena_slot_birth(tidep_word *word, uint64_t first_life)
 {
 	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
-	uint64_t generation = tidep_arena_generation(was);
+	uint64_t life = was != 0 ? tidep_arena_life(was) : first_life;
 
-	if (generation == 0)
-		generation = first_generation;
-	atomic_store_explicit(word, generation << TIDEP_GENERATION_SHIFT | TIDEP_LIVE,
-			      memory_order_relaxed);
+	atomic_store_explicit(word, life << TIDEP_LIFE_SHIFT | TIDEP_LIVE, memory_order_release);
 }
 
 /* [SLOT_ISSUE] An idle object out of the caller's magazine gets an owner. */
@@ -106,16 +124,15 @@ tidep_arena_slot_issue(tidep_word *word)
 }
 
 /*
- * Is the word LIVE, without pins, and below the last generation? One compare:
- * turned so that state and pins are on top, anything in them is too much.
+ * Is the word LIVE, without pins, and of a life below end? One compare: turned
+ * so that state and pins are on top, anything in them is too much.
  */
 static inline bool
-tidep_arena_can_put(uint64_t word, uint64_t last_generation)
+tidep_arena_can_put(uint64_t word, uint64_t end)
 {
 	uint64_t rest = word - TIDEP_LIVE;
 
-	return (rest >> TIDEP_GENERATION_SHIFT | rest << (64 - TIDEP_GENERATION_SHIFT)) <
-	       last_generation;
+	return (rest >> TIDEP_LIFE_SHIFT | rest << TIDEP_LIFE_BITS) < end;
 }
 
 /*
@@ -125,45 +142,57 @@ tidep_arena_can_put(uint64_t word, uint64_t last_generation)
  * object before and will after us.
  */
 static inline bool
-tidep_arena_slot_put(tidep_word *word, uint64_t was)
+tidep_arena_slot_put(tidep_word *word, uint64_t was, uint64_t put_step)
 {
-	uint64_t idle = was + TIDEP_GENERATION_ONE - (TIDEP_LIVE - TIDEP_IDLE);
-
-	return atomic_compare_exchange_strong_explicit(word, &was, idle, memory_order_acq_rel,
-						       memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(word, &was, was + put_step,
+						       memory_order_acq_rel, memory_order_relaxed);
 }
 
 /* [SLOT_PUT_PINNED] The same while others have it pinned: the last of them has it then. */
 static inline bool
-tidep_arena_slot_put_pinned(tidep_word *word, uint64_t was, enum tidep_state leaving)
+tidep_arena_slot_put_pinned(tidep_word *word, uint64_t was, uint64_t put_step,
+			    enum tidep_state leaving)
 {
-	uint64_t now = was + TIDEP_GENERATION_ONE + (uint64_t)(leaving - TIDEP_LIVE);
+	uint64_t now = was + put_step + (uint64_t)(leaving - TIDEP_IDLE);
 
 	return atomic_compare_exchange_strong_explicit(word, &was, now, memory_order_acq_rel,
 						       memory_order_relaxed);
 }
 
 /*
- * [SLOT_PIN] Checks the generation and counts, in one step: while the word is
- * LIVE in this generation. Acquire: pairs with the release of whoever handed the
- * object out after the pin's ref was made; an earlier life's cannot be seen.
+ * [SLOT_PIN] Checks the life and counts, in one step: while the word is LIVE in
+ * just this one, below max pins. Acquire: pairs with the release of whoever handed
+ * the object out after the pin's ref was made; an earlier life's cannot be seen.
  * 0, -ESTALE or -EOVERFLOW.
  */
 static inline int
-tidep_arena_slot_pin(tidep_word *word, uint64_t generation)
+tidep_arena_slot_pin(tidep_word *word, uint64_t life, uint64_t max)
 {
 	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
 	do {
-		if (tidep_arena_generation(was) != generation ||
-		    tidep_arena_state(was) != TIDEP_LIVE)
+		if (tidep_arena_life(was) != life || tidep_arena_state(was) != TIDEP_LIVE)
 			return -ESTALE;
-		if (tidep_arena_pins(was) == TIDEP_PINS_MAX)
+		if (tidep_arena_pins(was) >= max)
 			return -EOVERFLOW;
 	} while (!atomic_compare_exchange_weak_explicit(word, &was, was + TIDEP_PIN_ONE,
 							memory_order_acquire,
 							memory_order_relaxed));
 	return 0;
+}
+
+/*
+ * [SLOT_PIN_LIVE] What a walk looks at before it pins that very life, and if it is
+ * one: then whose slab it is in may be asked. Acquire: pairs with the release of
+ * SLOT_BIRTH. If the slab goes meanwhile the word does too, and the pin fails.
+ */
+static inline bool
+tidep_arena_slot_look(tidep_word *word, uint64_t *life)
+{
+	uint64_t was = atomic_load_explicit(word, memory_order_acquire);
+
+	*life = tidep_arena_life(was);
+	return tidep_arena_state(was) == TIDEP_LIVE;
 }
 
 /*

@@ -27,7 +27,7 @@ get_hits(struct tide_pool *pool, void **objs, size_t n)
 			tidep_arena_slot_issue(entry->word);
 			objs[got] = entry->obj;
 		}
-		tidep_count_local(&cache->counts.gets, got);
+		tidep_count_local(&cache->counts.hits, got);
 	}
 	tidep_pool_gate_leave(&cache->gate);
 	return got;

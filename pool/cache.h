@@ -50,16 +50,22 @@ struct tidep_cache {
 	struct tidep_magazine *remote[]; /* the gate's: a partial batch for each other node */
 };
 
-static_assert(offsetof(struct tidep_cache, counts.misses) <= 64, "a hit uses one line of its cache");
+static_assert(offsetof(struct tidep_cache, counts.puts) + 8 == 64, "a hit uses one line of its cache");
 
 struct tidep_table {
 	uint32_t count;
 	struct tidep_cache *at[]; /* by pool index; no_cache: none yet */
 };
 
+/*
+ * While a call of this thread is on a slow path, where it may hold locks, its
+ * table is hidden from the fast path: a signal handler that gets or puts then
+ * finds no cache, goes the slow way too, and is refused there.
+ */
 struct tidep_thread {
-	struct tidep_table *table;
-	uint32_t depth; /* calls of this thread now outside every cache, with locks */
+	struct tidep_table *shown; /* own, or one without any caches */
+	struct tidep_table *own;
+	uint32_t depth; /* how often it is hidden now */
 	bool exited;    /* its exit hook has run: no caches any more */
 };
 
@@ -71,21 +77,26 @@ extern struct tidep_cache tidep_pool_no_cache;
 extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("initial-exec")));
 
 void *tidep_pool_get_slow(struct tide_pool *pool);
-/* generation: the life to end, if it was looked at already; else 0. */
-void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation);
+/* life: the one to end, if it was looked at already; else 0. */
+void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t life);
 void tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
 			   const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used);
 void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
 int tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used);
 
-/* The calling thread's cache of the pool, or of a pool that is gone, or no_cache. */
+/* Which of a table's caches is the pool's, or was a pool's that is gone; or no_cache. */
+static inline struct tidep_cache *
+tidep_pool_cache_in(const struct tidep_table *table, const struct tide_pool *pool)
+{
+	return TIDEP_LIKELY(pool->index < table->count) ? table->at[pool->index]
+							: &tidep_pool_no_cache;
+}
+
+/* The calling thread's, for the fast path. */
 static inline struct tidep_cache *
 tidep_pool_cache_of(const struct tide_pool *pool)
 {
-	const struct tidep_table *table = tidep_pool_self.table;
-
-	return TIDEP_LIKELY(pool->index < table->count) ? table->at[pool->index]
-							: &tidep_pool_no_cache;
+	return tidep_pool_cache_in(tidep_pool_self.shown, pool);
 }
 
 TIDEP_FAST void *
@@ -107,7 +118,7 @@ tidep_pool_get_fast(struct tide_pool *pool)
 	cache->top = top;
 	obj = top->obj;
 	tidep_arena_slot_issue(top->word);
-	tidep_count_local(&cache->counts.gets, 1);
+	tidep_count_local(&cache->counts.hits, 1);
 	tidep_pool_gate_leave(&cache->gate);
 	return obj;
 }
@@ -152,9 +163,9 @@ tidep_pool_cache_push(struct tidep_cache *cache, const struct tidep_bin *bin, vo
 		return false;
 	}
 	top = cache->top;
-	cache->top = top + 1;
 	top->obj = obj;
 	top->word = word;
+	cache->top = top + 1;
 	tidep_count_local(&cache->counts.puts, 1);
 	tidep_pool_gate_leave(&cache->gate);
 	return true;
@@ -188,18 +199,21 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
 			   tidep_pool_gate_is_inside(&cache->gate)))
 		goto slow;
-	/* Another pool's, another node's, or nobody's; or not the start of a slot. */
+	/* Not the start of a slot. */
+	if (TIDEP_UNLIKELY(!tidep_arena_word_at(granule, obj, &word) || used > pool->object_bytes))
+		goto slow;
+	/*
+	 * Another pool's, another node's, or nobody's. Whose it is is asked after
+	 * the word was read, which changes if the slab becomes another's.
+	 */
+	was = atomic_load_explicit(word, memory_order_acquire);
 	bin = tidep_arena_bin_of(granule);
-	if (TIDEP_UNLIKELY(bin != cache->bin || !tidep_arena_word_at(granule, obj, &word) ||
-			   used > pool->object_bytes))
-		goto slow;
-	was = atomic_load_explicit(word, memory_order_relaxed);
 	/* Not live, pinned, or at its last generation. */
-	if (TIDEP_UNLIKELY(!tidep_arena_can_put(was, pool->last_generation)))
+	if (TIDEP_UNLIKELY(bin != cache->bin || !tidep_arena_can_put(was, pool->end_life)))
 		goto slow;
-	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was))) {
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {
 		/* Lost a race for this life: the next one is not ours to end. */
-		tidep_pool_put_slow(pool, obj, used, tidep_arena_generation(was));
+		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));
 		return;
 	}
 
@@ -209,28 +223,28 @@ slow:
 	tidep_pool_put_slow(pool, obj, used, 0);
 }
 
-/* The same by ref: what was expected of the word is known, so it is not read. */
+/* The same by ref: what the word must be is known, so it is not read before. */
 TIDEP_FAST int
 tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	uint64_t generation = tidep_pool_ref_generation(pool, ref);
 	struct tidep_granule *granule;
 	struct tidep_object object;
 	const struct tidep_bin *bin;
 
-	if (TIDEP_UNLIKELY(!tidep_arena_granule_numbered_in_first(ref >> TIDEP_REF_BITS, &granule) ||
+	if (TIDEP_UNLIKELY(!tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref),
+								  &granule) ||
 			   tidep_pool_gate_is_inside(&cache->gate)))
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	bin = tidep_arena_bin_of(granule);
 	if (TIDEP_UNLIKELY(bin != cache->bin || used > pool->object_bytes ||
-			   generation >= pool->last_generation))
+			   tidep_pool_ref_life(ref) >= pool->end_life))
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, &object);
 	/* Stale, or pinned. */
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word,
-						 generation << TIDEP_GENERATION_SHIFT |
-							 TIDEP_LIVE)))
+						 ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE,
+						 pool->put_step)))
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	tidep_pool_put_taken(pool, cache, bin, object.entry.obj, object.entry.word, used);
 	return 0;

@@ -197,25 +197,28 @@ check_pool_locked(struct tide_pool *pool, unsigned *faults)
 	if (pool->quarantine != NULL)
 		tidep_pool_quarantine_each(pool->quarantine, note_entry, &check);
 	passed = tidep_pool_caches_look_locked(pool, note_cache, &check);
-	if (passed > 0)
-		fault(&check, "%u caches are in use, or cannot be looked into", passed);
-	else
+	if (passed == 0)
 		compare(&check);
 	tidep_numa_record_free(check.entries);
 	*faults += check.faults;
-	return 0;
+	return passed > 0 ? -EAGAIN : 0;
 }
 
 int
 tide_check(void)
 {
 	unsigned faults = 0;
-	int err = 0;
+	int result = 0;
 
+	if (tidep_pool_is_reentered(NULL, NULL, "a check"))
+		return -EDEADLK;
 	tidep_pool_registry_lock();
-	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL && err == 0;
-	     pool = pool->next)
-		err = check_pool_locked(pool, &faults);
+	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next) {
+		int err = check_pool_locked(pool, &faults);
+
+		if (err != 0)
+			result = err;
+	}
 	tidep_pool_registry_unlock();
-	return err != 0 ? err : faults > 0 ? -EUCLEAN : 0;
+	return faults > 0 ? -EUCLEAN : result;
 }

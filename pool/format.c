@@ -15,6 +15,7 @@
 
 #include "pool/tide.h"
 #include "pool/snapshot.h"
+#include "pool/thread.h"
 #include "numa/record.h"
 
 #include <assert.h>
@@ -477,6 +478,8 @@ put_all(struct sink *sink, uint32_t format)
 
 	if (format >= COUNT(put))
 		return -EINVAL;
+	if (tidep_pool_is_reentered(NULL, NULL, "a statistics call"))
+		return -EDEADLK;
 	pools = take_snapshot(&pool_count);
 	if (!pools)
 		return -ENOMEM;

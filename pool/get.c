@@ -257,9 +257,9 @@ evict_elsewhere(struct find *find)
 		return false;
 	object = tidep_pool_object_of(entry.obj);
 	/* Its fini is a hook: outside. */
-	tidep_pool_slow_leave();
+	tidep_pool_unhide();
 	tidep_pool_object_let_go(pool, &object);
-	tidep_pool_self.depth++;
+	tidep_pool_hide();
 	return true;
 }
 
@@ -325,6 +325,20 @@ fail(const struct find *find, int err)
 	return NULL;
 }
 
+/* Does the object lie on another node than the thread is at home on? */
+static bool
+is_remote(const struct find *find)
+{
+	const struct tide_pool *pool = find->pool;
+	unsigned home;
+
+	if (pool->depots == 1)
+		return false;
+	home = find->cache != NULL ? find->cache->home : tidep_numa_here();
+	return tidep_arena_bin_of(tidep_arena_granule_of(find->object.entry.obj)) !=
+	       &pool->depot[home].bin;
+}
+
 static void *
 hand_out(const struct find *find, enum found found)
 {
@@ -343,26 +357,13 @@ hand_out(const struct find *find, enum found found)
 	case FOUND_NOTHING:
 		return fail(find, ENOMEM);
 	}
-	count(find, offsetof(struct tidep_counts, gets));
-	if (!find->is_hit)
+	if (find->is_hit)
+		count(find, offsetof(struct tidep_counts, hits));
+	else if (is_remote(find))
+		count(find, offsetof(struct tidep_counts, remote_gets));
+	else
 		count(find, offsetof(struct tidep_counts, misses));
-	if (find->pool->depots > 1) {
-		unsigned home = find->cache != NULL ? find->cache->home : tidep_numa_here();
-
-		if (tidep_arena_bin_of(tidep_arena_granule_of(object->entry.obj)) !=
-		    &find->pool->depot[home].bin)
-			count(find, offsetof(struct tidep_counts, remote_gets));
-	}
 	return object->entry.obj;
-}
-
-static void *
-refuse_reentered(struct tide_pool *pool)
-{
-	tidep_pool_misuse(TIDE_REENTERED, pool->label, NULL, 0, 0,
-			  "a get interrupted another call of this thread");
-	errno = EDEADLK;
-	return NULL;
 }
 
 /* Looks in the depot of one node if `node` is not negative. */
@@ -372,15 +373,14 @@ get_slow(struct tide_pool *pool, int node)
 	struct find find = { .pool = pool };
 	enum found found;
 
-	if (!tidep_pool_slow_enter())
-		return refuse_reentered(pool);
-	find.cache = tidep_pool_cache_bind(pool);
-	if (find.cache != NULL && tidep_pool_gate_is_inside(&find.cache->gate)) {
-		tidep_pool_slow_leave();
-		return refuse_reentered(pool);
+	if (tidep_pool_is_reentered(pool, NULL, "a get")) {
+		errno = EDEADLK;
+		return NULL;
 	}
+	tidep_pool_hide();
+	find.cache = tidep_pool_cache_bind(pool);
 	if (atomic_load_explicit(&pool->closing, memory_order_relaxed)) {
-		tidep_pool_slow_leave();
+		tidep_pool_unhide();
 		return fail(&find, ESHUTDOWN);
 	}
 	if (node >= 0) {
@@ -390,7 +390,7 @@ get_slow(struct tide_pool *pool, int node)
 		find.home = find.cache != NULL ? find.cache->home : tidep_numa_here();
 	}
 	found = find_object(&find);
-	tidep_pool_slow_leave();
+	tidep_pool_unhide();
 	return hand_out(&find, found);
 }
 
@@ -409,7 +409,7 @@ tide_get(tide_pool *pool)
 void *
 tide_get_on(tide_pool *pool, unsigned node)
 {
-	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	const struct tidep_cache *cache = tidep_pool_cache_of(pool);
 
 	if (node >= tidep_numa_topo.nodes || pool->placement == TIDE_INTERLEAVE ||
 	    (pool->placement == TIDE_BIND && node != pool->depot[0].bin.node)) {

@@ -50,25 +50,26 @@ tidep_pool_object_find(const struct tide_pool *pool, const void *obj, struct tid
 	struct tidep_granule *granule = tidep_arena_granule_of(obj);
 	struct tidep_bin *bin;
 	tidep_word *word;
+	uint64_t was;
 
 	object->granule = NULL;
-	if (granule == NULL)
+	if (granule == NULL || !tidep_arena_word_at(granule, obj, &word) ||
+	    word >= granule->words + granule->slots)
 		return TIDE_FOREIGN_PUT;
+	/* First the word, then whose slab it is: see arena/slot.h. */
+	was = atomic_load_explicit(word, memory_order_acquire);
 	bin = tidep_arena_bin_of(granule);
 	if (bin == NULL || bin->keeps_slabs)
 		return TIDE_FOREIGN_PUT;
-	if (!tidep_arena_word_at(granule, obj, &word) || word >= granule->words + granule->slots)
-		return TIDE_FOREIGN_PUT;
 	object->granule = granule;
 	object->slot = (uint32_t)(word - granule->words);
+	object->life = tidep_arena_life(was);
 	object->entry.obj = (void *)(uintptr_t)obj;
 	object->entry.word = word;
 	if (!tidep_pool_has_bin(pool, bin))
 		return TIDE_WRONG_POOL;
 	/* A slot that never was given to anybody. */
-	if (atomic_load_explicit(word, memory_order_relaxed) == 0)
-		return TIDE_FOREIGN_PUT;
-	return 0;
+	return was == 0 ? TIDE_FOREIGN_PUT : 0;
 }
 
 void
@@ -84,11 +85,9 @@ tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void
 	tidep_pool_object_find(pool, obj, &object);
 	if (object.granule != NULL) {
 		struct tidep_bin *bin = tidep_arena_bin_of(object.granule);
+		uint64_t word = atomic_load_explicit(object.entry.word, memory_order_relaxed);
 
-		generation = tidep_arena_generation(
-			atomic_load_explicit(object.entry.word, memory_order_relaxed));
-		if (generation != 0)
-			ref = tidep_arena_ref(object.granule, object.slot, generation);
+		ref = tidep_arena_last_ref(object.granule, word, &generation);
 		if (kind == TIDE_WRONG_POOL && bin != NULL) {
 			tidep_pool_owner_label(bin, label);
 			snprintf(text, sizeof(text), "it belongs to pool '%s'", label);
@@ -138,6 +137,15 @@ tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used)
 	return false;
 }
 
+bool
+tidep_pool_object_is_used_up(const struct tidep_object *object)
+{
+	const struct tidep_bin *bin = tidep_arena_bin_of(object->granule);
+	uint64_t word = atomic_load_explicit(object->entry.word, memory_order_relaxed);
+
+	return tidep_arena_life(word) >= bin->geometry.used_up;
+}
+
 static void
 return_slot(const struct tidep_object *object)
 {
@@ -153,15 +161,15 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 
 	if (err != 0) {
 		/* Whatever init left in it is nobody's. */
-		tidep_pool_self.depth++;
+		tidep_pool_hide();
 		tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule,
 				      object->slot, true);
 		return_slot(object);
-		tidep_pool_self.depth--;
+		tidep_pool_unhide();
 		atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
 		return err;
 	}
-	tidep_arena_slot_birth(object->entry.word, object->granule->first_generation);
+	tidep_arena_slot_birth(object->entry.word, object->granule->first_life + object->slot);
 	atomic_fetch_add_explicit(&pool->created, 1, memory_order_relaxed);
 	return 0;
 }
@@ -169,22 +177,21 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 void
 tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object)
 {
-	uint64_t generation = tidep_arena_generation(
-		atomic_load_explicit(object->entry.word, memory_order_relaxed));
+	struct tidep_bin *bin = tidep_arena_bin_of(object->granule);
+	bool is_used_up = tidep_pool_object_is_used_up(object);
 
 	if (pool->fini != NULL)
 		pool->fini(object->entry.obj, pool->ctx);
-	tidep_pool_self.depth++;
-	tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule, object->slot,
-			      generation <= pool->last_generation);
-	if (generation <= pool->last_generation) {
+	tidep_pool_hide();
+	tidep_arena_bin_clear(bin, object->granule, object->slot, !is_used_up);
+	if (is_used_up) {
+		tidep_arena_slot_retire(object->entry.word);
+		tidep_arena_bin_retire(bin, object->granule);
+	} else {
 		tidep_arena_slot_letgo(object->entry.word);
 		return_slot(object);
-	} else {
-		/* Its slot stays claimed for ever. */
-		tidep_arena_slot_retire(object->entry.word);
 	}
-	tidep_pool_self.depth--;
+	tidep_pool_unhide();
 	atomic_fetch_add_explicit(&pool->released, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
 }

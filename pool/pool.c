@@ -37,7 +37,7 @@ static uint32_t indices;
 void
 tidep_pool_registry_lock(void)
 {
-	tidep_pool_self.depth++;
+	tidep_pool_hide();
 	pthread_mutex_lock(&registry_lock);
 }
 
@@ -45,7 +45,7 @@ void
 tidep_pool_registry_unlock(void)
 {
 	pthread_mutex_unlock(&registry_lock);
-	tidep_pool_self.depth--;
+	tidep_pool_unhide();
 }
 
 struct tide_pool *
@@ -246,13 +246,18 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 						: config->max_bytes / config->object_bytes;
 	pool->placement = config->placement;
 	pool->checks_reset = tidep_pool_env.verifyreset;
-	/* Larger ones, and every put that is checked or delayed, go round. */
-	if (config->reset == tide_reset_zero && !pool->checks_reset && pool->quarantine == NULL)
+	/*
+	 * Larger ones, and every put that is checked or delayed, go round; so do those
+	 * where init left bytes beyond `used` that a put's clearing could reach.
+	 */
+	if (config->reset == tide_reset_zero && config->init == NULL && !pool->checks_reset &&
+	    pool->quarantine == NULL)
 		pool->slow_from = CLEARS_BYTES + 1;
 	pool->stride = geometry.stride;
-	pool->index_bits = geometry.index_bits;
+	pool->index_mask = (UINT64_C(1) << geometry.index_bits) - 1;
 	pool->depots_bytes = pool->depots * sizeof(pool->depot[0]);
-	pool->last_generation = geometry.last_generation;
+	pool->put_step = tidep_arena_put_step(geometry.index_bits);
+	pool->end_life = geometry.end_life;
 	init_magazines(pool, geometry.stride);
 	for (unsigned i = 0; i < pool->depots; i++) {
 		unsigned node = config->placement == TIDE_BIND ? config->node
@@ -271,7 +276,7 @@ tide_pool_create(const struct tide_pool_config *given)
 	unsigned depots;
 	int err;
 
-	err = tide_init();
+	err = tidep_pool_is_reentered(NULL, NULL, "a create") ? -EDEADLK : tide_init();
 	if (err == 0)
 		err = read_config(&config, given);
 	if (err == 0)
@@ -334,6 +339,8 @@ tide_pool_destroy(tide_pool *pool)
 
 	if (pool == NULL)
 		return -EINVAL;
+	if (tidep_pool_is_reentered(pool, NULL, "a destroy"))
+		return -EDEADLK;
 	tidep_pool_registry_lock();
 	tidep_pool_drain_locked(pool, true);
 	tidep_pool_sum_locked(pool, &sum);
@@ -380,7 +387,7 @@ tide_pool_find(const char *name)
 {
 	struct tide_pool *pool;
 
-	if (name == NULL)
+	if (name == NULL || tidep_pool_is_reentered(NULL, NULL, "a find"))
 		return NULL;
 	tidep_pool_registry_lock();
 	for (pool = first; pool != NULL; pool = pool->next)
@@ -397,13 +404,14 @@ tide_pool_reserve(tide_pool *pool, size_t n)
 	struct tide_pool_stats stats;
 	int err;
 
+	if (tidep_pool_is_reentered(pool, NULL, "a reserve"))
+		return -EDEADLK;
 	/* What is idle is committed, and is handed out first. */
 	tide_pool_stats_read(pool, &stats, sizeof(stats));
 	if (n > pool->max_objs || stats.live_objects > pool->max_objs - n)
 		return -ENOMEM;
-	if (!tidep_pool_slow_enter())
-		return -EDEADLK;
+	tidep_pool_hide();
 	err = tidep_arena_bin_reserve(bin, n > stats.idle_objects ? n - stats.idle_objects : 0);
-	tidep_pool_slow_leave();
+	tidep_pool_unhide();
 	return err;
 }

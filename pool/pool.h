@@ -26,13 +26,14 @@ struct tidep_cache;
 /*
  * What happens, counted. In a cache the owner counts with plain stores; in a
  * pool, for those without a cache and for caches that are gone, with atomic
- * additions. gets - puts - discards of all of them is the live objects.
+ * additions. Each get is in one of three; what is shown is sums, never
+ * differences, so that no counter is ever seen to fall.
  */
 struct tidep_counts {
-	_Atomic uint64_t gets;
+	_Atomic uint64_t hits;        /* gets served from a magazine of the cache, */
 	_Atomic uint64_t puts;
-	_Atomic uint64_t misses; /* gets not served from a magazine of the cache */
-	_Atomic uint64_t remote_gets;
+	_Atomic uint64_t misses;      /* others, of an object of the thread's node */
+	_Atomic uint64_t remote_gets; /* and of another node's */
 	_Atomic uint64_t remote_puts;
 	_Atomic uint64_t refills;
 	_Atomic uint64_t flushes;
@@ -43,8 +44,9 @@ struct tidep_counts {
 
 /* All counts of one pool, at one moment or nearly. */
 struct tidep_counts_sum {
-	uint64_t gets, puts, misses, remote_gets, remote_puts, refills, flushes;
+	uint64_t hits, puts, misses, remote_gets, remote_puts, refills, flushes;
 	uint64_t discards, broken, failed_gets;
+	uint64_t gets; /* all three kinds */
 	uint64_t live; /* gets - puts - discards */
 	uint64_t caches;
 };
@@ -66,10 +68,11 @@ struct tide_pool {
 	/* Read by every get and put; fixed. */
 	uint32_t index;          /* in threads' tables */
 	uint32_t slow_from;      /* used bytes from which a put is no plain hit; see init_pool */
-	uint64_t last_generation; /* of its slots */
+	uint64_t put_step;       /* what a put adds to a word; see arena/slot.h */
+	uint64_t end_life;       /* lives from here on: the last of their slot */
 	size_t object_bytes;
+	uint64_t index_mask;     /* of a life: the slot's index */
 	uint32_t stride;         /* of its slots */
-	uint32_t index_bits;     /* of a slot in a ref */
 	size_t depots_bytes;     /* of depot[]: is a bin one of ours? */
 	tide_reset_fn *reset;
 	void *ctx;
@@ -127,10 +130,14 @@ extern struct tidep_env tidep_pool_env;
 struct tidep_object {
 	struct tidep_granule *granule;
 	uint32_t slot;
+	uint64_t life; /* as a ref or its word said, before it was asked whose slab it is in */
 	struct tidep_entry entry;
 };
 
-/* Which slot of the pool obj is. 0, or the kind of misuse. */
+/*
+ * Which slot of the pool obj is, and which life it is in or was. 0, or the kind of
+ * misuse; for TIDE_WRONG_POOL object is filled in too, else granule is NULL.
+ */
 uint32_t tidep_pool_object_find(const struct tide_pool *pool, const void *obj,
 				struct tidep_object *object);
 
@@ -145,6 +152,9 @@ bool tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used);
  * init's error; the slot is back in its bin then. No lock held.
  */
 int tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object);
+
+/* Was this the last life of an object in hand? Then its slot is not used again. */
+bool tidep_pool_object_is_used_up(const struct tidep_object *object);
 
 /* The end of an object in hand: fini, zero bytes, slot back. No lock held. */
 void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object);
@@ -168,9 +178,15 @@ tidep_pool_has_bin(const struct tide_pool *pool, const struct tidep_bin *bin)
 /* ---- refs (ref.c) ---- */
 
 static inline uint64_t
-tidep_pool_ref_generation(const struct tide_pool *pool, tide_ref ref)
+tidep_pool_ref_life(tide_ref ref)
 {
-	return (ref & TIDEP_REF_MASK) >> pool->index_bits;
+	return ref & ((UINT64_C(1) << TIDEP_LIFE_BITS) - 1);
+}
+
+static inline uint64_t
+tidep_pool_ref_number(tide_ref ref)
+{
+	return ref >> TIDEP_LIFE_BITS;
 }
 
 /* Where a ref's slot would be in a slab of the pool that begins in the granule. */
@@ -178,16 +194,26 @@ static inline void
 tidep_pool_ref_slot(const struct tide_pool *pool, const struct tidep_space *space,
 		    struct tidep_granule *granule, tide_ref ref, struct tidep_object *object)
 {
-	uint32_t slot = (uint32_t)(ref & ((UINT64_C(1) << pool->index_bits) - 1));
+	uint32_t slot = (uint32_t)(ref & pool->index_mask);
 
 	object->granule = granule;
 	object->slot = slot;
+	object->life = tidep_pool_ref_life(ref);
 	object->entry.obj = tidep_arena_base_in(space, granule) + (size_t)slot * pool->stride;
 	object->entry.word = tidep_arena_words_in(space, granule) + slot;
 }
 
 /* Which slot any ref whatever names; false: none of the pool's. */
 bool tidep_pool_ref_find(const struct tide_pool *pool, tide_ref ref, struct tidep_object *object);
+
+/* Does the life go on that was looked for? */
+static inline bool
+tidep_pool_is_live(const struct tidep_object *object)
+{
+	uint64_t word = atomic_load_explicit(object->entry.word, memory_order_acquire);
+
+	return tidep_arena_life(word) == object->life && tidep_arena_state(word) == TIDEP_LIVE;
+}
 
 /* Reports misuse of obj, with its ref and generation as far as it has any. */
 void tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void *obj,

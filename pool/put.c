@@ -29,26 +29,23 @@ count_put(struct tide_pool *pool, struct tidep_cache *cache)
 enum ended { ENDED_NOT, ENDED_IN_HAND, ENDED_PINNED };
 
 /*
- * Ends the life of this generation, or if that is 0 the one that the word says
- * now, if it says LIVE. The object is in our hand then, or if somebody has it pinned
- * in the hand of the last one to unpin it, which is told what to do by `leaving`.
+ * Ends this life, if it is the one that the word says and it goes on. The object
+ * is in our hand then, or if somebody has it pinned in the hand of the last one to
+ * unpin it, which is told what to do by `leaving`.
  */
 static enum ended
-end_life(tidep_word *word, uint64_t generation, enum tidep_state leaving)
+end_life(const struct tide_pool *pool, tidep_word *word, uint64_t life, enum tidep_state leaving)
 {
 	for (;;) {
 		uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
 		/* Whoever lost a race for this life must not end the next one. */
-		if (generation == 0)
-			generation = tidep_arena_generation(was);
-		if (tidep_arena_state(was) != TIDEP_LIVE ||
-		    tidep_arena_generation(was) != generation)
+		if (tidep_arena_state(was) != TIDEP_LIVE || tidep_arena_life(was) != life)
 			return ENDED_NOT;
 		if (tidep_arena_pins(was) == 0) {
-			if (tidep_arena_slot_put(word, was))
+			if (tidep_arena_slot_put(word, was, pool->put_step))
 				return ENDED_IN_HAND;
-		} else if (tidep_arena_slot_put_pinned(word, was, leaving)) {
+		} else if (tidep_arena_slot_put_pinned(word, was, pool->put_step, leaving)) {
 			return ENDED_PINNED;
 		}
 	}
@@ -64,9 +61,12 @@ report_overflow(const struct tide_pool *pool, const void *obj, size_t used)
 	tidep_pool_object_misuse(TIDE_OVERFLOW, pool, obj, text);
 }
 
-/* Finds the owner's object and ends its life; reports what cannot be. */
+/*
+ * Finds the owner's object and ends its life, which is the one of now if `life`
+ * is 0; reports what cannot be.
+ */
 static enum ended
-find_and_end(struct tide_pool *pool, void *obj, size_t used, uint64_t generation,
+find_and_end(struct tide_pool *pool, void *obj, size_t used, uint64_t life,
 	     enum tidep_state leaving)
 {
 	const char *detail = "it is not the start of an object of any pool";
@@ -79,27 +79,13 @@ find_and_end(struct tide_pool *pool, void *obj, size_t used, uint64_t generation
 		return ENDED_NOT;
 	}
 	if (kind == 0) {
-		ended = end_life(object.entry.word, generation, leaving);
+		ended = end_life(pool, object.entry.word, life != 0 ? life : object.life, leaving);
 		kind = TIDE_DOUBLE_PUT;
 		detail = "it was put already";
 	}
 	if (ended == ENDED_NOT)
 		tidep_pool_object_misuse(kind, pool, obj, detail);
 	return ended;
-}
-
-/* A signal handler that interrupted this thread inside the cache or a slow path. */
-static bool
-is_reentered(struct tide_pool *pool, const void *obj)
-{
-	const struct tidep_cache *cache = tidep_pool_cache_of(pool);
-
-	if (tidep_pool_self.depth == 0 &&
-	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
-		return false;
-	tidep_pool_object_misuse(TIDE_REENTERED, pool, obj,
-				 "a put interrupted another call of this thread");
-	return true;
 }
 
 /* Into the loaded or the other magazine, if one has room. */
@@ -201,14 +187,14 @@ store(struct tide_pool *pool, void *obj)
 	struct tidep_cache *cache;
 	bool is_remote, stored;
 
-	tidep_pool_self.depth++;
+	tidep_pool_hide();
 	cache = tidep_pool_cache_bind(pool);
 	if (pool->quarantine != NULL) {
 		struct tidep_entry entry = object.entry;
 
 		if (!tidep_pool_quarantine_swap(pool->quarantine, &entry)) {
 			count_put(pool, cache);
-			tidep_pool_self.depth--;
+			tidep_pool_unhide();
 			return;
 		}
 		object = tidep_pool_object_of(entry.obj);
@@ -227,7 +213,7 @@ store(struct tide_pool *pool, void *obj)
 	count_put(pool, cache);
 	if (is_remote)
 		tidep_count_shared(&pool->counts.remote_puts);
-	tidep_pool_self.depth--;
+	tidep_pool_unhide();
 	/* No memory for a magazine: a put cannot fail, so it goes for good. */
 	if (!stored)
 		tidep_pool_object_let_go(pool, &object);
@@ -246,10 +232,9 @@ void
 tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_object object = tidep_pool_object_of(obj);
-	uint64_t word = atomic_load_explicit(object.entry.word, memory_order_relaxed);
 
 	/* Without a reset where the slot is used up: nobody sees the object again. */
-	if (tidep_arena_generation(word) <= pool->last_generation &&
+	if (!tidep_pool_object_is_used_up(&object) &&
 	    tidep_pool_object_reset(pool, obj, used)) {
 		store(pool, obj);
 		return;
@@ -287,13 +272,13 @@ tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
 }
 
 __attribute__((noinline)) void
-tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t generation)
+tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t life)
 {
 	int saved = errno;
 
-	if (obj == NULL || is_reentered(pool, obj))
+	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a put"))
 		return;
-	if (find_and_end(pool, obj, used, generation, TIDEP_LEAVING) == ENDED_IN_HAND)
+	if (find_and_end(pool, obj, used, life, TIDEP_LEAVING) == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, obj, used);
 	errno = saved;
 }
@@ -305,15 +290,16 @@ tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used)
 	int saved = errno;
 	enum ended ended;
 
-	if (!tidep_pool_ref_find(pool, ref, &object))
+	/* Stale comes first: whatever else is wrong with the call is nobody's then. */
+	if (!tidep_pool_ref_find(pool, ref, &object) || !tidep_pool_is_live(&object))
 		return -ESTALE;
-	if (is_reentered(pool, object.entry.obj))
+	if (tidep_pool_is_reentered(pool, object.entry.obj, "a put"))
 		return -EDEADLK;
 	if (used > pool->object_bytes) {
 		report_overflow(pool, object.entry.obj, used);
 		return -EINVAL;
 	}
-	ended = end_life(object.entry.word, tidep_pool_ref_generation(pool, ref), TIDEP_LEAVING);
+	ended = end_life(pool, object.entry.word, object.life, TIDEP_LEAVING);
 	if (ended == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, object.entry.obj, used);
 	errno = saved;
@@ -349,7 +335,7 @@ tide_discard(tide_pool *pool, void *obj)
 {
 	int saved = errno;
 
-	if (obj == NULL || is_reentered(pool, obj))
+	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a discard"))
 		return;
 	if (find_and_end(pool, obj, 0, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
 		tidep_pool_object_discard(pool, obj);

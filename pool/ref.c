@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <sched.h>
 
-#include "pool/cache.h"
+#include "pool/thread.h"
 
 /* The slot of a ref in the first space: false, and *object untouched, for others. */
 static inline bool
@@ -17,7 +17,7 @@ find_ref_in_first(const struct tide_pool *pool, tide_ref ref, struct tidep_objec
 {
 	struct tidep_granule *granule;
 
-	if (!tidep_arena_granule_numbered_in_first(ref >> TIDEP_REF_BITS, &granule) ||
+	if (!tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
 	    !tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)))
 		return false;
 	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, object);
@@ -27,7 +27,7 @@ find_ref_in_first(const struct tide_pool *pool, tide_ref ref, struct tidep_objec
 __attribute__((noinline)) bool
 tidep_pool_ref_find(const struct tide_pool *pool, tide_ref ref, struct tidep_object *object)
 {
-	struct tidep_granule *granule = tidep_arena_granule_numbered(ref >> TIDEP_REF_BITS);
+	struct tidep_granule *granule = tidep_arena_granule_numbered(tidep_pool_ref_number(ref));
 
 	if (granule == NULL || !tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)))
 		return false;
@@ -45,14 +45,12 @@ tide_ref
 tide_ref_of(const tide_pool *pool, const void *obj)
 {
 	struct tidep_object object;
-	uint64_t word;
+	const struct tidep_granule *first;
 
-	if (tidep_pool_object_find(pool, obj, &object) != 0)
+	if (tidep_pool_object_find(pool, obj, &object) != 0 || !tidep_pool_is_live(&object))
 		return 0;
-	word = atomic_load_explicit(object.entry.word, memory_order_relaxed);
-	if (tidep_arena_state(word) != TIDEP_LIVE)
-		return 0;
-	return tidep_arena_ref(object.granule, object.slot, tidep_arena_generation(word));
+	first = tidep_arena_granule_of(tidep_arena_base_of(object.granule));
+	return tidep_arena_ref_in(tidep_arena_space_of(first), first, object.life);
 }
 
 void *
@@ -71,8 +69,8 @@ tide_pin(tide_pool *pool, tide_ref ref)
 	int err = -ESTALE;
 
 	if (find_ref(pool, ref, &object))
-		err = tidep_arena_slot_pin(object.entry.word,
-					   tidep_pool_ref_generation(pool, ref));
+		err = tidep_arena_slot_pin(object.entry.word, object.life,
+					   TIDEP_PINS_MAX - TIDEP_PINS_KEPT);
 	if (err == 0)
 		return object.entry.obj;
 	errno = -err;
@@ -83,13 +81,8 @@ bool
 tide_ref_is_live(const tide_pool *pool, tide_ref ref)
 {
 	struct tidep_object object;
-	uint64_t word;
 
-	if (!find_ref(pool, ref, &object))
-		return false;
-	word = atomic_load_explicit(object.entry.word, memory_order_acquire);
-	return tidep_arena_generation(word) == tidep_pool_ref_generation(pool, ref) &&
-	       tidep_arena_state(word) == TIDEP_LIVE;
+	return find_ref(pool, ref, &object) && tidep_pool_is_live(&object);
 }
 
 /* Takes the caller's pin off; the last one of an object that was put puts it. */
@@ -118,7 +111,8 @@ tide_unpin(tide_pool *pool, void *obj)
 	struct tidep_object object;
 	uint32_t kind;
 
-	if (obj == NULL)
+	/* It may be the last one of an object that was put, which is as much as a put. */
+	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "an unpin"))
 		return;
 	kind = tidep_pool_object_find(pool, obj, &object);
 	if (kind == 0 && unpin(pool, obj, object.entry.word))
@@ -128,24 +122,51 @@ tide_unpin(tide_pool *pool, void *obj)
 					   : "it is not the start of an object of any pool");
 }
 
-/* Pins whatever life the slot is in now, and names it; false: none, or put just now. */
-static bool
-pin_live(tidep_word *word, uint64_t *generation)
-{
-	for (;;) {
-		uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
+/* A walk over the live objects of a pool. */
+struct walk {
+	struct tide_pool *pool;
+	int (*fn)(void *obj, tide_ref ref, void *arg);
+	void *arg;
+	size_t visited;
+	bool is_over;
+};
 
-		if (tidep_arena_state(was) != TIDEP_LIVE)
-			return false;
-		*generation = tidep_arena_generation(was);
-		switch (tidep_arena_slot_pin(word, *generation)) {
+/*
+ * A slab begins in this granule, or did: is it the pool's? It may go any time, and
+ * another pool's come; but an object that lives all along keeps its slab.
+ */
+static bool
+is_slab_of(const struct tide_pool *pool, const struct tidep_space *space,
+	   const struct tidep_granule *granule)
+{
+	return tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)) &&
+	       tidep_arena_base_of(granule) == tidep_arena_base_in(space, granule);
+}
+
+/* Visits what lives in one slot. Whose it is is asked between the look and the pin. */
+static void
+visit_slot(struct walk *walk, const struct tidep_space *space, struct tidep_granule *granule,
+	   uint32_t slot)
+{
+	char *obj = tidep_arena_base_in(space, granule) + (size_t)slot * walk->pool->stride;
+	tidep_word *word = tidep_arena_words_in(space, granule) + slot;
+	uint64_t life;
+
+	if (!tidep_arena_slot_look(word, &life) || !is_slab_of(walk->pool, space, granule))
+		return;
+	for (;;) {
+		switch (tidep_arena_slot_pin(word, life, TIDEP_PINS_MAX)) {
 		case 0:
-			return true;
+			walk->visited++;
+			walk->is_over = walk->fn(obj, tidep_arena_ref_in(space, granule, life),
+						 walk->arg) != 0;
+			unpin(walk->pool, obj, word);
+			return;
 		case -ESTALE:
 			/* That life is over; the next one began during our walk. */
-			return false;
+			return;
 		default:
-			/* As many pins as there can be: one will go. */
+			/* A thousand walks at it, and a million pins besides: one will go. */
 			sched_yield();
 		}
 	}
@@ -154,40 +175,20 @@ pin_live(tidep_word *word, uint64_t *generation)
 size_t
 tide_pool_each(tide_pool *pool, int (*fn)(void *obj, tide_ref ref, void *arg), void *arg)
 {
+	struct walk walk = { .pool = pool, .fn = fn, .arg = arg };
 	struct tidep_granule *granule;
 	uint64_t cursor = 0;
-	size_t visited = 0;
 
-	while ((granule = tidep_arena_granule_next(&cursor)) != NULL) {
-		const struct tidep_space *space;
-		uint64_t generation;
-		tidep_word *words;
-		uint32_t slots;
+	if (tidep_pool_is_reentered(pool, NULL, "a walk"))
+		return 0;
+	while (!walk.is_over && (granule = tidep_arena_granule_next(&cursor)) != NULL) {
+		const struct tidep_space *space = tidep_arena_space_of(granule);
+		uint32_t slots = pool->depot[0].bin.geometry.slots;
 
-		/*
-		 * A slab's first granule. It may be gone any time, but an object
-		 * that lives all along keeps its slab.
-		 */
-		space = tidep_arena_space_of(granule);
-		if (!tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)) ||
-		    tidep_arena_base_of(granule) != tidep_arena_base_in(space, granule))
+		if (!is_slab_of(pool, space, granule))
 			continue;
-		words = tidep_arena_words_in(space, granule);
-		slots = pool->depot[0].bin.geometry.slots;
-		for (uint32_t slot = 0; slot < slots; slot++) {
-			char *obj = tidep_arena_base_in(space, granule) + (size_t)slot * pool->stride;
-			int stop;
-
-			if (!pin_live(&words[slot], &generation))
-				continue;
-			visited++;
-			stop = fn(obj, tidep_arena_ref_at(space, granule, slot, pool->index_bits,
-							  generation),
-				  arg);
-			unpin(pool, obj, &words[slot]);
-			if (stop != 0)
-				return visited;
-		}
+		for (uint32_t slot = 0; slot < slots && !walk.is_over; slot++)
+			visit_slot(&walk, space, granule, slot);
 	}
-	return visited;
+	return walk.visited;
 }

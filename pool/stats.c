@@ -20,7 +20,7 @@ load(const _Atomic uint64_t *count)
 static void
 add_counts(struct tidep_counts_sum *sum, const struct tidep_counts *counts)
 {
-	sum->gets += load(&counts->gets);
+	sum->hits += load(&counts->hits);
 	sum->puts += load(&counts->puts);
 	sum->misses += load(&counts->misses);
 	sum->remote_gets += load(&counts->remote_gets);
@@ -41,6 +41,7 @@ tidep_pool_sum_locked(const struct tide_pool *pool, struct tidep_counts_sum *sum
 		add_counts(sum, &cache->counts);
 		sum->caches++;
 	}
+	sum->gets = sum->hits + sum->misses + sum->remote_gets;
 	/* Racing counters may be read a little apart: never below nothing. */
 	if (sum->gets > sum->puts + sum->discards)
 		sum->live = sum->gets - sum->puts - sum->discards;
@@ -55,7 +56,7 @@ read_pool_locked(struct tide_pool *pool, struct tide_pool_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	stats->gets = sum.gets;
 	stats->puts = sum.puts;
-	stats->hits = sum.gets > sum.misses ? sum.gets - sum.misses : 0;
+	stats->hits = sum.hits;
 	stats->refills = sum.refills;
 	stats->flushes = sum.flushes;
 	stats->remote_puts = sum.remote_puts;
@@ -70,7 +71,7 @@ read_pool_locked(struct tide_pool *pool, struct tide_pool_stats *stats)
 	stats->discards = sum.discards;
 	stats->broken = sum.broken;
 	stats->failed_gets = sum.failed_gets;
-	stats->local_gets = sum.gets > sum.remote_gets ? sum.gets - sum.remote_gets : 0;
+	stats->local_gets = sum.hits + sum.misses;
 	stats->caches = sum.caches;
 	if (pool->caches_objects)
 		stats->magazine_objects = (uint64_t)TIDEP_MAGAZINE_OBJS_MIN
@@ -94,11 +95,13 @@ copy_out(void *dst, size_t dst_bytes, const void *src, size_t src_bytes)
 void
 tide_pool_stats_read(const tide_pool *pool, struct tide_pool_stats *stats, size_t stats_bytes)
 {
-	struct tide_pool_stats full;
+	struct tide_pool_stats full = { 0 };
 
-	tidep_pool_registry_lock();
-	read_pool_locked((struct tide_pool *)(uintptr_t)pool, &full);
-	tidep_pool_registry_unlock();
+	if (!tidep_pool_is_reentered(pool, NULL, "a statistics call")) {
+		tidep_pool_registry_lock();
+		read_pool_locked((struct tide_pool *)(uintptr_t)pool, &full);
+		tidep_pool_registry_unlock();
+	}
 	copy_out(stats, stats_bytes, &full, sizeof(full));
 }
 
@@ -125,6 +128,10 @@ tide_stats_read(struct tide_stats *stats, size_t stats_bytes)
 {
 	struct tide_stats full = { 0 };
 
+	if (tidep_pool_is_reentered(NULL, NULL, "a statistics call")) {
+		copy_out(stats, stats_bytes, &full, sizeof(full));
+		return;
+	}
 	/* Before tide_init() there is nothing, but the settings' defaults. */
 	full.gc_percent = 100;
 	full.memory_limit = INT64_MAX;

@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "numa/here.h"
 #include "numa/record.h"
 #include "numa/topo.h"
+#include "pool/misuse.h"
 
 #define TABLE_COUNT_MIN 16
 
@@ -23,7 +25,7 @@ struct tidep_cache tidep_pool_no_cache = { .gate = { .busy = 1 }, .bin = &no_bin
 
 static struct tidep_table no_table; /* count 0, for threads without one */
 
-__thread struct tidep_thread tidep_pool_self = { .table = &no_table };
+__thread struct tidep_thread tidep_pool_self = { .shown = &no_table, .own = &no_table };
 
 static pthread_key_t exit_key;
 static struct tidep_cache *free_caches; /* registry lock */
@@ -31,30 +33,55 @@ static _Atomic unsigned threads;
 
 /* ---- slow paths ----------------------------------------------------------- */
 
-bool
-tidep_pool_slow_enter(void)
+void
+tidep_pool_hide(void)
 {
-	if (tidep_pool_self.depth > 0)
-		return false;
 	tidep_pool_self.depth++;
+	tidep_pool_self.shown = &no_table;
+	/* A handler on this thread sees both before whatever comes next. */
 	atomic_signal_fence(memory_order_seq_cst);
-	return true;
 }
 
 void
-tidep_pool_slow_leave(void)
+tidep_pool_unhide(void)
 {
 	atomic_signal_fence(memory_order_seq_cst);
+	if (tidep_pool_self.depth == 1)
+		tidep_pool_self.shown = tidep_pool_self.own;
 	tidep_pool_self.depth--;
+}
+
+bool
+tidep_pool_is_hidden(void)
+{
+	return tidep_pool_self.depth > 0;
+}
+
+bool
+tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const char *what)
+{
+	const struct tidep_cache *cache =
+		pool != NULL ? tidep_pool_own_cache(pool) : &tidep_pool_no_cache;
+	char text[96];
+
+	if (!tidep_pool_is_hidden() &&
+	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
+		return false;
+	snprintf(text, sizeof(text), "%s interrupted another call of this thread", what);
+	if (pool != NULL)
+		tidep_pool_object_misuse(TIDE_REENTERED, pool, obj, text);
+	else
+		tidep_pool_misuse(TIDE_REENTERED, NULL, obj, 0, 0, text);
+	return true;
 }
 
 /* ---- tables and records --------------------------------------------------- */
 
-/* A table with room for the index; NULL: no memory. */
+/* A table with room for the index; NULL: no memory. It is hidden meanwhile. */
 static struct tidep_table *
 grow_table(uint32_t index)
 {
-	struct tidep_table *old = tidep_pool_self.table;
+	struct tidep_table *old = tidep_pool_self.own;
 	struct tidep_table *table;
 	uint32_t count = old->count > TABLE_COUNT_MIN ? old->count : TABLE_COUNT_MIN;
 
@@ -72,8 +99,7 @@ grow_table(uint32_t index)
 	memcpy(table->at, old->at, old->count * sizeof(struct tidep_cache *));
 	for (uint32_t i = old->count; i < count; i++)
 		table->at[i] = &tidep_pool_no_cache;
-	tidep_pool_self.table = table;
-	atomic_signal_fence(memory_order_seq_cst);
+	tidep_pool_self.own = table;
 	if (old == &no_table)
 		atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
 	else
@@ -107,7 +133,7 @@ take_record_locked(void)
 struct tidep_cache *
 tidep_pool_cache_bind(struct tide_pool *pool)
 {
-	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	struct tidep_cache *cache = tidep_pool_own_cache(pool);
 	struct tidep_table *table;
 
 	if (cache->pool == pool)
@@ -141,8 +167,8 @@ tidep_pool_cache_bind(struct tide_pool *pool)
 static void
 fold_counts(struct tidep_counts *into, struct tidep_counts *from)
 {
-	_Atomic uint64_t *sum = &into->gets;
-	_Atomic uint64_t *part = &from->gets;
+	_Atomic uint64_t *sum = &into->hits;
+	_Atomic uint64_t *part = &from->hits;
 
 	for (size_t i = 0; i < sizeof(*into) / sizeof(*sum); i++) {
 		atomic_fetch_add_explicit(&sum[i],
@@ -290,7 +316,12 @@ tidep_pool_caches_look_locked(struct tide_pool *pool,
 
 	raise_all_locked(pool);
 	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next) {
-		if (tidep_pool_gate_try_take(&cache->gate))
+		/*
+		 * Nobody is at work, so a gate that cannot be taken because its
+		 * owner has not acknowledged yet is no obstacle.
+		 */
+		if (tidep_pool_gate_try_take(&cache->gate) ||
+		    !tidep_pool_gate_is_inside(&cache->gate))
 			fn(cache, arg);
 		else
 			passed++;
@@ -301,41 +332,57 @@ tidep_pool_caches_look_locked(struct tide_pool *pool,
 
 /* ---- flush and exit ------------------------------------------------------- */
 
-/* With the registry locked no collector is at a gate, so the owner needs none. */
-static void
-empty_caches_locked(const struct tidep_table *table)
+/*
+ * With the registry locked no collector is at a gate, so the owner needs none.
+ * false: a call of this thread has been interrupted inside one of them; by_force:
+ * that one is emptied too, for nobody will go on with it.
+ */
+static bool
+empty_caches_locked(const struct tidep_table *table, bool by_force)
 {
+	bool all = true;
+
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct tidep_cache *cache = table->at[i];
 
-		if (cache->pool != NULL)
+		if (cache->pool == NULL)
+			continue;
+		if (tidep_pool_gate_is_inside(&cache->gate) && !by_force)
+			all = false;
+		else
 			tidep_pool_cache_empty_taken(cache);
 	}
+	return all;
 }
 
 void
 tide_thread_flush(void)
 {
-	if (!tidep_pool_slow_enter())
+	bool all;
+
+	if (tidep_pool_is_reentered(NULL, NULL, "a flush"))
 		return;
 	tidep_pool_registry_lock();
-	empty_caches_locked(tidep_pool_self.table);
+	all = empty_caches_locked(tidep_pool_self.own, false);
 	tidep_pool_registry_unlock();
-	tidep_pool_slow_leave();
+	if (!all)
+		tidep_pool_misuse(TIDE_REENTERED, NULL, NULL, 0, 0,
+				  "a flush interrupted another call of this thread");
 }
 
 static void
 exit_thread(void *unused)
 {
-	struct tidep_table *table = tidep_pool_self.table;
+	struct tidep_table *table = tidep_pool_self.own;
 
 	(void)unused;
 	tidep_pool_self.exited = true;
-	tidep_pool_self.table = &no_table;
+	tidep_pool_self.shown = &no_table;
+	tidep_pool_self.own = &no_table;
 	if (table == &no_table)
 		return;
 	tidep_pool_registry_lock();
-	empty_caches_locked(table);
+	(void)empty_caches_locked(table, true);
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct tidep_cache *cache = table->at[i];
 

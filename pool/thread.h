@@ -15,13 +15,30 @@
 int tidep_pool_threads_start(void);
 
 /*
- * Every slow path is between enter and leave, hooks and reports are not. false:
- * this thread is in one already (a signal handler interrupted it).
+ * Every slow path, and whatever holds a lock, is between hide and unhide, which
+ * nest; hooks and reports are not.
  */
-bool tidep_pool_slow_enter(void);
-void tidep_pool_slow_leave(void);
+void tidep_pool_hide(void);
+void tidep_pool_unhide(void);
 
-/* The caller's cache of the pool, bound; NULL: it has to do without. */
+/* Is this thread between the two? Then whoever asks has interrupted it. */
+bool tidep_pool_is_hidden(void);
+
+/*
+ * Has this call ("a put") interrupted another one of its thread, on a slow path
+ * or inside the cache of this pool? Reported as TIDE_REENTERED. For all that
+ * takes a lock; pool and obj may be NULL.
+ */
+bool tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const char *what);
+
+/* The calling thread's cache of the pool, as tidep_pool_cache_in(), hidden or not. */
+static inline struct tidep_cache *
+tidep_pool_own_cache(const struct tide_pool *pool)
+{
+	return tidep_pool_cache_in(tidep_pool_self.own, pool);
+}
+
+/* The caller's cache of the pool, bound; NULL: it has to do without. Hidden. */
 struct tidep_cache *tidep_pool_cache_bind(struct tide_pool *pool);
 
 /* Cuts a cache loose from its pool, which gets its counts. Nothing is in it. */
@@ -73,8 +90,8 @@ void tidep_pool_drain(struct tide_pool *pool);
 void tidep_pool_drain_locked(struct tide_pool *pool, bool by_force);
 
 /*
- * For tide_check(): holds the gates of all the pool's caches while fn looks at
- * each. Returns how many had to be passed over.
+ * For tide_check(), while nobody is at work: holds the gates of all the pool's
+ * caches while fn looks at each. Returns how many were in use all the same.
  */
 unsigned tidep_pool_caches_look_locked(struct tide_pool *pool,
 				       void (*fn)(struct tidep_cache *cache, void *arg),

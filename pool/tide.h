@@ -9,9 +9,11 @@
  * return 0 or a negative errno; what cannot fail returns void.
  *
  * Threads: every function may be called from any thread at any time, except
- * where it says otherwise. None may be called from a signal handler: a call
- * that interrupts another one inside tidepool is refused as TIDE_REENTERED
- * whenever that can be told, never carried out on a half-changed cache.
+ * where it says otherwise. None may be called from a signal handler: a call that
+ * interrupts another one inside tidepool is refused and reported as
+ * TIDE_REENTERED, with EDEADLK where it has an error to return (statistics are
+ * all zero then), never carried out on a half-changed cache or left waiting for a
+ * lock that its own thread holds.
  *
  * Fork: only a child that goes on to exec is supported in this version.
  *
@@ -200,7 +202,8 @@ tide_ref tide_ref_of(const tide_pool *pool, const void *obj);
  * pinned too. If the owner puts the object meanwhile, every ref to it is stale at
  * once, and the last unpin resets all its bytes and hands it back.
  *
- * Returns the object, or NULL with errno: ESTALE; EOVERFLOW, it has 2^20 - 1 pins.
+ * Returns the object, or NULL with errno: ESTALE; EOVERFLOW, it has 2^20 - 1025
+ * pins already (1024 more are kept for walks).
  * Cost: one atomic read-modify-write, and one for the unpin; no lock.
  */
 void *tide_pin(tide_pool *pool, tide_ref ref);
@@ -265,7 +268,7 @@ struct tide_misuse_report {
 	uint32_t kind;
 	const char *pool;    /* name, or "" */
 	const void *obj;
-	tide_ref ref;        /* of the object's present or last life; 0 = none */
+	tide_ref ref;        /* of the object's present life, or its last one; 0 = none */
 	const char *text;    /* the whole report, one line */
 };
 
@@ -365,7 +368,8 @@ int tide_stats_print(int fd, uint32_t format);
  * exactly one place (one owner), live + idle + released = created (nothing
  * lost), every idle object rests on its own node (home). For tests and
  * debugging: no other thread may be inside tidepool meanwhile.
- * Returns 0; -EUCLEAN after a line on stderr for what is wrong; -ENOMEM.
+ * Returns 0; -EUCLEAN after a line on stderr for what is wrong; -EAGAIN: a thread
+ * was using its cache, so nothing can be said; -ENOMEM.
  */
 int tide_check(void);
 
