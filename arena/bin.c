@@ -135,8 +135,8 @@ count_bits(const uint64_t *line, uint32_t bits)
 static struct tidep_slab *
 settle_slab_locked(struct tidep_bin *bin, struct tidep_slab *slab)
 {
-	bool is_spare = slab->empties == bin->geometry.slots &&
-			bin->lists[TIDEP_LIST_EMPTY] != NULL;
+	bool is_spare =
+		slab->empties == bin->geometry.slots && bin->lists[TIDEP_LIST_EMPTY] != NULL;
 
 	if ((is_spare && !bin->keeps_slabs) || tidep_arena_slab_is_used_up(slab)) {
 		unlink_slab_locked(bin, slab);
@@ -282,8 +282,8 @@ tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule
 		return;
 	tidep_numa_decommit(from, (size_t)(to - from));
 	pthread_mutex_lock(&bin->lock);
-	bin->committed_pages -=
-		tidep_arena_slab_note(granule->slab, (uint32_t)((size_t)(from - tidep_arena_base_of(granule)) / page),
-				      (uint32_t)((size_t)(to - from) / page), false);
+	bin->committed_pages -= tidep_arena_slab_note(
+		granule->slab, (uint32_t)((size_t)(from - tidep_arena_base_of(granule)) / page),
+		(uint32_t)((size_t)(to - from) / page), false);
 	pthread_mutex_unlock(&bin->lock);
 }

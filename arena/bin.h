@@ -23,8 +23,8 @@ enum { TIDEP_LIST_EMPTY = 0, TIDEP_LIST_FULL = 5, TIDEP_LISTS = 6 };
 
 struct tidep_bin {
 	pthread_mutex_t lock;
-	unsigned node; /* as tidep_arena_claim() takes it; fixed */
-	bool keeps_slabs; /* never gives their addresses to others; fixed */
+	unsigned node;                  /* as tidep_arena_claim() takes it; fixed */
+	bool keeps_slabs;               /* never gives their addresses to others; fixed */
 	struct tidep_geometry geometry; /* fixed */
 	/* The lock's: */
 	struct tidep_slab *lists[TIDEP_LISTS];

@@ -16,13 +16,13 @@
 #include "numa/record.h"
 #include "numa/topo.h"
 
-#define MIB ((size_t)1 << 20)
-#define SPACE_BYTES_MAX ((size_t)1 << 40)
-#define REGION_BYTES_MIN (64 * MIB) /* the largest object */
-#define OPEN_BYTES (32 * MIB)       /* one mprotect opens so much */
-#define OPEN_GRANULES ((uint32_t)(OPEN_BYTES / TIDEP_GRANULE_BYTES))
-#define LINE_BITS 64
-#define RECORDS_SKEW 31 /* lines into the first page; see region.h */
+#define MIB                ((size_t)1 << 20)
+#define SPACE_BYTES_MAX    ((size_t)1 << 40)
+#define REGION_BYTES_MIN   (64 * MIB) /* the largest object */
+#define OPEN_BYTES         (32 * MIB) /* one mprotect opens so much */
+#define OPEN_GRANULES      ((uint32_t)(OPEN_BYTES / TIDEP_GRANULE_BYTES))
+#define LINE_BITS          64
+#define RECORDS_SKEW       31 /* lines into the first page; see region.h */
 #define RECORDS_SKEW_BYTES (RECORDS_SKEW * sizeof(struct tidep_granule))
 
 static_assert(REGION_BYTES_MIN % OPEN_BYTES == 0, "regions open in whole steps");
@@ -95,7 +95,8 @@ add_space_locked(void)
 	while (bytes / TIDEP_GRANULE_BYTES > TIDEP_NUMBERS_MAX + 1 - first_number)
 		bytes /= 2;
 	/* The very last number of all is kept free, and with it its region. */
-	if (bytes <= REGION_BYTES_MIN && first_number + bytes / TIDEP_GRANULE_BYTES > TIDEP_NUMBERS_MAX)
+	if (bytes <= REGION_BYTES_MIN &&
+	    first_number + bytes / TIDEP_GRANULE_BYTES > TIDEP_NUMBERS_MAX)
 		return -ENOMEM;
 	/* Under RLIMIT_AS the addresses are the program's too: take a quarter. */
 	while (space_total_bytes(bytes) > limit / 4 && bytes > REGION_BYTES_MIN)

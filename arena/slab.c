@@ -12,7 +12,7 @@
 #include "numa/osmem.h"
 #include "numa/record.h"
 
-#define LINE_BITS 64u
+#define LINE_BITS    64u
 #define WORDS_A_LINE 8u
 
 /*
@@ -331,7 +331,8 @@ tidep_arena_slab_trim(struct tidep_slab *slab)
 			end = find_bit(slab->committed, at, page_to, false);
 			if (at == end)
 				break;
-			tidep_numa_decommit(tidep_arena_base_of(slab->granule) + at * page, (end - at) * page);
+			tidep_numa_decommit(tidep_arena_base_of(slab->granule) + at * page,
+					    (end - at) * page);
 			trimmed += change_bits(slab->committed, at, end - at, false);
 		}
 	}

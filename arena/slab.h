@@ -25,7 +25,7 @@
 
 #define TIDEP_SLAB_BYTES_MIN TIDEP_GRANULE_BYTES
 #define TIDEP_SLAB_BYTES_MAX (UINT64_C(4) << 20) /* unless one slot is larger */
-#define TIDEP_SLAB_SLOTS 512 /* wanted: their words fill a page */
+#define TIDEP_SLAB_SLOTS     512                 /* wanted: their words fill a page */
 
 /*
  * A ref: the number of the slab's first granule, 24 bits; then the life, 40 bits,
@@ -38,10 +38,10 @@ struct tidep_geometry {
 	uint32_t stride;
 	uint32_t slots;
 	uint32_t granules;
-	unsigned index_bits;      /* of a slot's index within a ref */
-	uint64_t reciprocal;      /* ceil(2^32 / stride) */
-	uint64_t end_life;        /* lives from here on are the last of their slot */
-	uint64_t used_up;         /* no slot is ever handed out from here on */
+	unsigned index_bits; /* of a slot's index within a ref */
+	uint64_t reciprocal; /* ceil(2^32 / stride) */
+	uint64_t end_life;   /* lives from here on are the last of their slot */
+	uint64_t used_up;    /* no slot is ever handed out from here on */
 };
 
 struct tidep_slab {

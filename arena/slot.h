@@ -54,22 +54,22 @@ typedef _Atomic uint64_t tidep_word;
 static_assert(sizeof(tidep_word) == 8, "a slot word is 8 bytes");
 
 enum tidep_state {
-	TIDEP_EMPTY = 0,   /* no object; the bytes are zero */
-	TIDEP_IDLE = 1,    /* an object, reset: in one magazine, or in one hand */
-	TIDEP_LIVE = 2,    /* an object with an owner outside */
-	TIDEP_RETIRED = 3, /* out of generations: never handed out again */
-	TIDEP_LEAVING = 4, /* put while pinned: the last unpin has it in hand */
+	TIDEP_EMPTY = 0,    /* no object; the bytes are zero */
+	TIDEP_IDLE = 1,     /* an object, reset: in one magazine, or in one hand */
+	TIDEP_LIVE = 2,     /* an object with an owner outside */
+	TIDEP_RETIRED = 3,  /* out of generations: never handed out again */
+	TIDEP_LEAVING = 4,  /* put while pinned: the last unpin has it in hand */
 	TIDEP_BREAKING = 5, /* the same, discarded */
 };
 
 #define TIDEP_STATE_MASK UINT64_C(0xf)
-#define TIDEP_PIN_SHIFT 4
-#define TIDEP_PIN_ONE (UINT64_C(1) << TIDEP_PIN_SHIFT)
+#define TIDEP_PIN_SHIFT  4
+#define TIDEP_PIN_ONE    (UINT64_C(1) << TIDEP_PIN_SHIFT)
 #define TIDEP_LIFE_SHIFT 24
-#define TIDEP_LIFE_BITS (64u - TIDEP_LIFE_SHIFT)
+#define TIDEP_LIFE_BITS  (64u - TIDEP_LIFE_SHIFT)
 /* State and pins: what must read plain LIVE for a put on the fast path. */
 #define TIDEP_STANDING_MASK ((UINT64_C(1) << TIDEP_LIFE_SHIFT) - 1)
-#define TIDEP_PINS_MAX ((UINT64_C(1) << (TIDEP_LIFE_SHIFT - TIDEP_PIN_SHIFT)) - 1)
+#define TIDEP_PINS_MAX      ((UINT64_C(1) << (TIDEP_LIFE_SHIFT - TIDEP_PIN_SHIFT)) - 1)
 /* The last pins are kept for walks, so that no number of callers' can hold one up. */
 #define TIDEP_PINS_KEPT 1024u
 
@@ -175,9 +175,8 @@ tidep_arena_slot_pin(tidep_word *word, uint64_t life, uint64_t max)
 			return -ESTALE;
 		if (tidep_arena_pins(was) >= max)
 			return -EOVERFLOW;
-	} while (!atomic_compare_exchange_weak_explicit(word, &was, was + TIDEP_PIN_ONE,
-							memory_order_acquire,
-							memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &was, was + TIDEP_PIN_ONE, memory_order_acquire, memory_order_relaxed));
 	return 0;
 }
 

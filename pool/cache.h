@@ -28,9 +28,9 @@
 #include "pool/gate.h"
 #include "pool/pool.h"
 
-#define TIDEP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TIDEP_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define TIDEP_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define TIDEP_FAST static inline __attribute__((always_inline))
+#define TIDEP_FAST        static inline __attribute__((always_inline))
 
 struct tidep_cache {
 	/* One line: all that a hit uses of the cache. */
@@ -43,14 +43,15 @@ struct tidep_cache {
 
 	struct tidep_magazine *loaded;   /* the gate's; its own n is stale */
 	struct tidep_magazine *previous; /* the gate's; empty or full, or NULL */
-	struct tidep_run fresh;     /* the gate's: claimed slots nobody was given yet */
-	struct tide_pool *pool;     /* owner reads; registry lock writes; NULL: unbound */
-	unsigned home;              /* owner: which of the pool's depots bin is in */
+	struct tidep_run fresh;          /* the gate's: claimed slots nobody was given yet */
+	struct tide_pool *pool;          /* owner reads; registry lock writes; NULL: unbound */
+	unsigned home;                   /* owner: which of the pool's depots bin is in */
 	struct tidep_cache *next, *prev; /* registry lock: of the pool, or free */
 	struct tidep_magazine *remote[]; /* the gate's: a partial batch for each other node */
 };
 
-static_assert(offsetof(struct tidep_cache, counts.puts) + 8 == 64, "a hit uses one line of its cache");
+static_assert(offsetof(struct tidep_cache, counts.puts) + 8 == 64,
+	      "a hit uses one line of its cache");
 
 struct tidep_table {
 	uint32_t count;
@@ -173,8 +174,8 @@ tidep_pool_cache_push(struct tidep_cache *cache, const struct tidep_bin *bin, vo
 
 /* The object has just come into our hand: what is left of a put that hits. */
 TIDEP_FAST void
-tidep_pool_put_taken(struct tide_pool *pool, struct tidep_cache *cache,
-		     const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used)
+tidep_pool_put_taken(struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_bin *bin,
+		     void *obj, tidep_word *word, size_t used)
 {
 	/* Hooks, and what takes long, outside the cache. */
 	if (TIDEP_UNLIKELY(used >= pool->slow_from)) {
@@ -232,9 +233,9 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 	struct tidep_object object;
 	const struct tidep_bin *bin;
 
-	if (TIDEP_UNLIKELY(!tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref),
-								  &granule) ||
-			   tidep_pool_gate_is_inside(&cache->gate)))
+	if (TIDEP_UNLIKELY(
+		    !tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
+		    tidep_pool_gate_is_inside(&cache->gate)))
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	bin = tidep_arena_bin_of(granule);
 	if (TIDEP_UNLIKELY(bin != cache->bin || used > pool->object_bytes ||
@@ -242,9 +243,8 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, &object);
 	/* Stale, or pinned. */
-	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word,
-						 ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE,
-						 pool->put_step)))
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(
+		    object.entry.word, ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE, pool->put_step)))
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	tidep_pool_put_taken(pool, cache, bin, object.entry.obj, object.entry.word, used);
 	return 0;

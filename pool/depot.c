@@ -24,7 +24,7 @@ void
 tidep_pool_magazines_init(unsigned nodes)
 {
 	for (unsigned node = 0; node < nodes; node++) {
-		for (unsigned class = 0; class < TIDEP_MAGAZINE_CLASSES; class++) {
+		for (unsigned class = 0; class < TIDEP_MAGAZINE_CLASSES; class ++) {
 			struct tidep_geometry geometry;
 			size_t capacity = (size_t)TIDEP_MAGAZINE_OBJS_MIN << class;
 
@@ -64,7 +64,8 @@ tidep_pool_magazine_destroy(struct tidep_magazine *magazine)
 	 * The slot's bytes do not read zero; nobody asks that of a magazine. A
 	 * late pop may still read the link, so its bin keeps its slabs.
 	 */
-	run.first = tidep_arena_slot_around(run.granule, (uint64_t)((char *)magazine - tidep_arena_base_of(run.granule)));
+	run.first = tidep_arena_slot_around(
+		run.granule, (uint64_t)((char *)magazine - tidep_arena_base_of(run.granule)));
 	tidep_arena_bin_release(&magazine_bins[magazine->node][magazine->class], &run);
 }
 
@@ -74,7 +75,7 @@ tidep_pool_magazine_bytes(void)
 	uint64_t bytes = 0;
 
 	for (unsigned node = 0; node < tidep_numa_topo.nodes; node++)
-		for (unsigned class = 0; class < TIDEP_MAGAZINE_CLASSES; class++)
+		for (unsigned class = 0; class < TIDEP_MAGAZINE_CLASSES; class ++)
 			bytes += tidep_arena_bin_committed(&magazine_bins[node][class]);
 	return bytes;
 }
@@ -187,8 +188,7 @@ tidep_pool_depot_pop_full(struct tidep_depot *depot)
 {
 	struct tidep_magazine *magazine = pop(&depot->full, &depot->contended);
 
-	if (magazine != NULL ||
-	    atomic_load_explicit(&depot->loose_objs, memory_order_relaxed) == 0)
+	if (magazine != NULL || atomic_load_explicit(&depot->loose_objs, memory_order_relaxed) == 0)
 		return magazine;
 	pthread_mutex_lock(&depot->bin.lock);
 	magazine = take_loose_locked(depot);

@@ -29,7 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TIDEP_GATE_DRAIN 1u  /* a collector is at work */
+#define TIDEP_GATE_DRAIN  1u /* a collector is at work */
 #define TIDEP_GATE_STRONG 2u /* there is no membarrier; never cleared */
 
 struct tidep_gate {

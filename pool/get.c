@@ -19,7 +19,7 @@
 #include "pool/thread.h"
 
 /* Slots are claimed by so many bytes, in whole lines of eight slot words. */
-#define FRESH_BYTES 65536u
+#define FRESH_BYTES     65536u
 #define FRESH_SLOTS_MAX 64u
 
 /* A depot grows its pool's magazines each time so many races for it were lost. */
@@ -251,8 +251,7 @@ evict_elsewhere(struct find *find)
 	bool found = false;
 
 	for (unsigned node = 0; node < pool->depots && !found; node++)
-		found = node != find->home &&
-			tidep_pool_depot_get_one(&pool->depot[node], &entry);
+		found = node != find->home && tidep_pool_depot_get_one(&pool->depot[node], &entry);
 	if (!found)
 		return false;
 	object = tidep_pool_object_of(entry.obj);
@@ -418,8 +417,7 @@ tide_get_on(tide_pool *pool, unsigned node)
 	}
 	if (pool->depots == 1)
 		return tide_get(pool);
-	if (cache->bin == &pool->depot[node].bin &&
-	    cache->top > cache->bottom)
+	if (cache->bin == &pool->depot[node].bin && cache->top > cache->bottom)
 		return tide_get(pool);
 	return get_slow(pool, (int)node);
 }

@@ -23,7 +23,7 @@ struct tidep_entry {
 	tidep_word *word;
 };
 
-#define TIDEP_MAGAZINE_CLASSES 9
+#define TIDEP_MAGAZINE_CLASSES  9
 #define TIDEP_MAGAZINE_OBJS_MIN 2
 #define TIDEP_MAGAZINE_OBJS_MAX (TIDEP_MAGAZINE_OBJS_MIN << (TIDEP_MAGAZINE_CLASSES - 1))
 
@@ -31,8 +31,8 @@ struct tidep_magazine {
 	_Atomic uint64_t link; /* the next one on a depot's stack; 0 = none */
 	uint32_t n;            /* entries; stale while a cache has it loaded */
 	uint32_t capacity;
-	uint32_t class;        /* capacity is OBJS_MIN << class */
-	uint32_t node;         /* as tidep_arena_claim() takes it */
+	uint32_t class; /* capacity is OBJS_MIN << class */
+	uint32_t node;  /* as tidep_arena_claim() takes it */
 	_Alignas(16) struct tidep_entry at[];
 };
 

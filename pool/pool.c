@@ -15,12 +15,12 @@
 #include "pool/misuse.h"
 #include "pool/thread.h"
 
-#define OBJECT_BYTES_MAX ((size_t)64 << 20)
-#define ALIGN_BYTES_MAX ((size_t)64 << 10)
-#define CACHE_BYTES_MAX ((size_t)256 << 10) /* of one pool in one thread's cache */
+#define OBJECT_BYTES_MAX    ((size_t)64 << 20)
+#define ALIGN_BYTES_MAX     ((size_t)64 << 10)
+#define CACHE_BYTES_MAX     ((size_t)256 << 10) /* of one pool in one thread's cache */
 #define UNCACHED_FROM_BYTES ((size_t)64 << 10)
-#define CLEARS_BYTES 128u /* by the put itself: memset is faster from about here */
-#define FIRST_CLASS 5u /* magazines of 64, if CACHE_BYTES_MAX allows */
+#define CLEARS_BYTES        128u /* by the put itself: memset is faster from about here */
+#define FIRST_CLASS         5u   /* magazines of 64, if CACHE_BYTES_MAX allows */
 
 static_assert(TIDEP_MAGAZINE_OBJS_MIN << FIRST_CLASS == 64, "as measured, see DESIGN.md");
 static_assert(2 * TIDEP_MAGAZINE_OBJS_MIN * UNCACHED_FROM_BYTES <= CACHE_BYTES_MAX,
@@ -242,8 +242,8 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 	pool->fini = config->fini;
 	pool->verify = config->verify;
 	pool->ctx = config->ctx;
-	pool->max_objs = config->max_bytes == 0 ? UINT64_MAX
-						: config->max_bytes / config->object_bytes;
+	pool->max_objs =
+		config->max_bytes == 0 ? UINT64_MAX : config->max_bytes / config->object_bytes;
 	pool->placement = config->placement;
 	pool->checks_reset = tidep_pool_env.verifyreset;
 	/*
@@ -260,7 +260,7 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 	pool->end_life = geometry.end_life;
 	init_magazines(pool, geometry.stride);
 	for (unsigned i = 0; i < pool->depots; i++) {
-		unsigned node = config->placement == TIDE_BIND ? config->node
+		unsigned node = config->placement == TIDE_BIND         ? config->node
 				: config->placement == TIDE_INTERLEAVE ? TIDEP_NODE_INTERLEAVE
 								       : i;
 

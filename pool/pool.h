@@ -30,7 +30,7 @@ struct tidep_cache;
  * differences, so that no counter is ever seen to fall.
  */
 struct tidep_counts {
-	_Atomic uint64_t hits;        /* gets served from a magazine of the cache, */
+	_Atomic uint64_t hits; /* gets served from a magazine of the cache, */
 	_Atomic uint64_t puts;
 	_Atomic uint64_t misses;      /* others, of an object of the thread's node */
 	_Atomic uint64_t remote_gets; /* and of another node's */
@@ -66,14 +66,14 @@ tidep_count_shared(_Atomic uint64_t *count)
 
 struct tide_pool {
 	/* Read by every get and put; fixed. */
-	uint32_t index;          /* in threads' tables */
-	uint32_t slow_from;      /* used bytes from which a put is no plain hit; see init_pool */
-	uint64_t put_step;       /* what a put adds to a word; see arena/slot.h */
-	uint64_t end_life;       /* lives from here on: the last of their slot */
+	uint32_t index;     /* in threads' tables */
+	uint32_t slow_from; /* used bytes from which a put is no plain hit; see init_pool */
+	uint64_t put_step;  /* what a put adds to a word; see arena/slot.h */
+	uint64_t end_life;  /* lives from here on: the last of their slot */
 	size_t object_bytes;
-	uint64_t index_mask;     /* of a life: the slot's index */
-	uint32_t stride;         /* of its slots */
-	size_t depots_bytes;     /* of depot[]: is a bin one of ours? */
+	uint64_t index_mask; /* of a life: the slot's index */
+	uint32_t stride;     /* of its slots */
+	size_t depots_bytes; /* of depot[]: is a bin one of ours? */
 	tide_reset_fn *reset;
 	void *ctx;
 
@@ -81,15 +81,15 @@ struct tide_pool {
 	tide_init_fn *init;
 	tide_fini_fn *fini;
 	tide_verify_fn *verify;
-	uint64_t max_objs;       /* UINT64_MAX: no cap */
+	uint64_t max_objs; /* UINT64_MAX: no cap */
 	uint32_t placement;
-	unsigned depots;         /* entries of depot[]: one, or one a node */
-	unsigned class_max;      /* of magazines */
-	bool caches_objects;     /* threads have caches of it */
-	bool checks_reset;       /* TIDEDEBUG=verifyreset=1 */
+	unsigned depots;                     /* entries of depot[]: one, or one a node */
+	unsigned class_max;                  /* of magazines */
+	bool caches_objects;                 /* threads have caches of it */
+	bool checks_reset;                   /* TIDEDEBUG=verifyreset=1 */
 	struct tidep_quarantine *quarantine; /* TIDEDEBUG=quarantine=N; NULL: off */
-	char name[TIDEP_NAME_BYTES];  /* as configured */
-	char label[TIDEP_NAME_BYTES]; /* in reports: name, or name#2 */
+	char name[TIDEP_NAME_BYTES];         /* as configured */
+	char label[TIDEP_NAME_BYTES];        /* in reports: name, or name#2 */
 
 	/* The registry lock's. */
 	struct tide_pool *next; /* by age */
@@ -98,11 +98,11 @@ struct tide_pool {
 
 	/* Any thread's. */
 	_Alignas(64) struct tidep_counts counts;
-	_Atomic uint64_t objs;     /* live and idle ones, and those being made */
+	_Atomic uint64_t objs; /* live and idle ones, and those being made */
 	_Atomic uint64_t created;
 	_Atomic uint64_t released;
-	_Atomic uint32_t class;    /* of new magazines; only grows */
-	_Atomic bool closing;      /* being destroyed: gets fail, puts are let go */
+	_Atomic uint32_t class; /* of new magazines; only grows */
+	_Atomic bool closing;   /* being destroyed: gets fail, puts are let go */
 
 	_Alignas(64) struct tidep_depot depot[];
 };

@@ -234,8 +234,7 @@ tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 	struct tidep_object object = tidep_pool_object_of(obj);
 
 	/* Without a reset where the slot is used up: nobody sees the object again. */
-	if (!tidep_pool_object_is_used_up(&object) &&
-	    tidep_pool_object_reset(pool, obj, used)) {
+	if (!tidep_pool_object_is_used_up(&object) && tidep_pool_object_reset(pool, obj, used)) {
 		store(pool, obj);
 		return;
 	}
@@ -264,8 +263,7 @@ tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
 		object = tidep_pool_object_of(obj);
 		tidep_pool_object_let_go(pool, &object);
 		count_put(pool, cache);
-	} else if (pool->quarantine != NULL ||
-		   !tidep_pool_cache_push(cache, bin, obj, word)) {
+	} else if (pool->quarantine != NULL || !tidep_pool_cache_push(cache, bin, obj, word)) {
 		store(pool, obj);
 	}
 	errno = saved;

@@ -94,7 +94,6 @@ void tidep_pool_drain_locked(struct tide_pool *pool, bool by_force);
  * caches while fn looks at each. Returns how many were in use all the same.
  */
 unsigned tidep_pool_caches_look_locked(struct tide_pool *pool,
-				       void (*fn)(struct tidep_cache *cache, void *arg),
-				       void *arg);
+				       void (*fn)(struct tidep_cache *cache, void *arg), void *arg);
 
 #endif

@@ -77,28 +77,28 @@ extern tide_reset_fn tide_reset_zero;
 extern tide_reset_fn tide_reset_wipe;
 
 /* Where a pool's memory lies. */
-#define TIDE_LOCAL 0u      /* on the node of the thread that needed it first */
+#define TIDE_LOCAL      0u /* on the node of the thread that needed it first */
 #define TIDE_INTERLEAVE 1u /* page by page over all nodes */
-#define TIDE_BIND 2u       /* on tide_pool_config.node */
+#define TIDE_BIND       2u /* on tide_pool_config.node */
 
 /*
  * Set config_bytes to sizeof(struct tide_pool_config) and what you do not need
  * to zero: designated initializers do both.
  */
 struct tide_pool_config {
-	size_t config_bytes;   /* sizeof(struct tide_pool_config) */
-	const char *name;      /* [a-z0-9_.-]{1,63}; copied; for reports and metrics */
-	size_t object_bytes;   /* 1 to 64 MiB */
-	size_t align_bytes;    /* power of two to 64 KiB; 0 = 16, or 64 from 64 bytes up */
-	tide_init_fn *init;    /* NULL = zero bytes are good */
-	tide_reset_fn *reset;  /* mandatory */
-	tide_fini_fn *fini;    /* NULL = nothing to undo */
+	size_t config_bytes;    /* sizeof(struct tide_pool_config) */
+	const char *name;       /* [a-z0-9_.-]{1,63}; copied; for reports and metrics */
+	size_t object_bytes;    /* 1 to 64 MiB */
+	size_t align_bytes;     /* power of two to 64 KiB; 0 = 16, or 64 from 64 bytes up */
+	tide_init_fn *init;     /* NULL = zero bytes are good */
+	tide_reset_fn *reset;   /* mandatory */
+	tide_fini_fn *fini;     /* NULL = nothing to undo */
 	tide_verify_fn *verify; /* NULL = no check */
-	void *ctx;             /* handed to the hooks */
-	size_t max_bytes;      /* object_bytes of live and idle objects; 0 = no cap */
-	uint32_t placement;    /* TIDE_LOCAL, TIDE_INTERLEAVE or TIDE_BIND */
-	uint32_t node;         /* for TIDE_BIND; else 0 */
-	uint32_t flags;        /* 0 */
+	void *ctx;              /* handed to the hooks */
+	size_t max_bytes;       /* object_bytes of live and idle objects; 0 = no cap */
+	uint32_t placement;     /* TIDE_LOCAL, TIDE_INTERLEAVE or TIDE_BIND */
+	uint32_t node;          /* for TIDE_BIND; else 0 */
+	uint32_t flags;         /* 0 */
 };
 
 /*
@@ -254,22 +254,22 @@ int tide_pool_reserve(tide_pool *pool, size_t n);
 void tide_thread_flush(void);
 
 /* Kinds of misuse. */
-#define TIDE_DOUBLE_PUT 1u  /* the object is not live: it was put already */
+#define TIDE_DOUBLE_PUT  1u /* the object is not live: it was put already */
 #define TIDE_FOREIGN_PUT 2u /* not the start of any object of any pool */
-#define TIDE_WRONG_POOL 3u  /* an object of another pool */
-#define TIDE_BAD_UNPIN 4u   /* unpin without pin */
-#define TIDE_OVERFLOW 5u    /* `used` is beyond the object */
+#define TIDE_WRONG_POOL  3u /* an object of another pool */
+#define TIDE_BAD_UNPIN   4u /* unpin without pin */
+#define TIDE_OVERFLOW    5u /* `used` is beyond the object */
 #define TIDE_DIRTY_RESET 6u /* reset did not leave the object as it should */
-#define TIDE_REENTERED 7u   /* called from a signal handler inside tidepool */
-#define TIDE_LEAK 8u        /* destroy while objects are live; never aborts */
+#define TIDE_REENTERED   7u /* called from a signal handler inside tidepool */
+#define TIDE_LEAK        8u /* destroy while objects are live; never aborts */
 
 struct tide_misuse_report {
 	size_t report_bytes; /* sizeof(struct tide_misuse_report) */
 	uint32_t kind;
-	const char *pool;    /* name, or "" */
+	const char *pool; /* name, or "" */
 	const void *obj;
-	tide_ref ref;        /* of the object's present life, or its last one; 0 = none */
-	const char *text;    /* the whole report, one line */
+	tide_ref ref;     /* of the object's present life, or its last one; 0 = none */
+	const char *text; /* the whole report, one line */
 };
 
 /*
@@ -289,26 +289,26 @@ const char *tide_misuse_name(uint32_t kind);
  * and near enough while others do. live + idle + released = created.
  */
 struct tide_pool_stats {
-	uint64_t gets;          /* objects handed out */
-	uint64_t puts;          /* objects taken back by a put */
-	uint64_t hits;          /* gets served from the thread's magazines */
-	uint64_t refills;       /* magazines taken from a depot */
-	uint64_t flushes;       /* magazines handed to a depot */
-	uint64_t remote_puts;   /* puts of objects whose memory is on another node */
-	uint64_t created;       /* objects made: successful inits */
-	uint64_t released;      /* objects let go: finis */
-	uint64_t live_objects;  /* handed out now */
-	uint64_t idle_objects;  /* in the pool now */
-	uint64_t live_bytes;    /* the same in object_bytes */
+	uint64_t gets;         /* objects handed out */
+	uint64_t puts;         /* objects taken back by a put */
+	uint64_t hits;         /* gets served from the thread's magazines */
+	uint64_t refills;      /* magazines taken from a depot */
+	uint64_t flushes;      /* magazines handed to a depot */
+	uint64_t remote_puts;  /* puts of objects whose memory is on another node */
+	uint64_t created;      /* objects made: successful inits */
+	uint64_t released;     /* objects let go: finis */
+	uint64_t live_objects; /* handed out now */
+	uint64_t idle_objects; /* in the pool now */
+	uint64_t live_bytes;   /* the same in object_bytes */
 	uint64_t idle_bytes;
-	uint64_t discards;      /* objects taken back by tide_discard() */
-	uint64_t broken;        /* objects let go because their reset failed */
-	uint64_t failed_gets;   /* gets that returned NULL */
-	uint64_t local_gets;    /* gets whose object lies on the thread's home node */
-	uint64_t committed_bytes; /* memory held for slots, touched or not */
+	uint64_t discards;         /* objects taken back by tide_discard() */
+	uint64_t broken;           /* objects let go because their reset failed */
+	uint64_t failed_gets;      /* gets that returned NULL */
+	uint64_t local_gets;       /* gets whose object lies on the thread's home node */
+	uint64_t committed_bytes;  /* memory held for slots, touched or not */
 	uint64_t magazine_objects; /* capacity of a magazine now; 0 = no thread caches */
-	uint64_t caches;        /* thread caches bound to the pool now */
-	uint64_t contended;     /* lost races for a depot */
+	uint64_t caches;           /* thread caches bound to the pool now */
+	uint64_t contended;        /* lost races for a depot */
 };
 
 /* Sums over all pools that exist, and the process's own. */
@@ -326,15 +326,15 @@ struct tide_stats {
 	uint64_t live_bytes;
 	uint64_t idle_bytes;
 	uint64_t committed_bytes; /* slots, slot words and magazines */
-	int64_t gc_percent;     /* TIDEGC; -1 = off */
-	int64_t memory_limit;   /* TIDEMEMLIMIT in bytes; INT64_MAX = off */
-	uint64_t nodes;         /* NUMA nodes, real or pretended */
+	int64_t gc_percent;       /* TIDEGC; -1 = off */
+	int64_t memory_limit;     /* TIDEMEMLIMIT in bytes; INT64_MAX = off */
+	uint64_t nodes;           /* NUMA nodes, real or pretended */
 	uint64_t pools;
-	uint64_t threads;       /* threads that have caches now */
-	uint64_t misuses;       /* reports since the start */
+	uint64_t threads;           /* threads that have caches now */
+	uint64_t misuses;           /* reports since the start */
 	uint64_t decommit_failures; /* memory the kernel would not take back */
-	uint64_t bind_failures; /* memory the kernel would not bind to its node */
-	uint64_t slow_gates;    /* 1 = no membarrier: gates cost an atomic exchange */
+	uint64_t bind_failures;     /* memory the kernel would not bind to its node */
+	uint64_t slow_gates;        /* 1 = no membarrier: gates cost an atomic exchange */
 };
 
 /*
@@ -344,8 +344,8 @@ struct tide_stats {
 void tide_pool_stats_read(const tide_pool *pool, struct tide_pool_stats *stats, size_t stats_bytes);
 void tide_stats_read(struct tide_stats *stats, size_t stats_bytes);
 
-#define TIDE_TEXT 0u       /* for people: a table */
-#define TIDE_JSON 1u       /* one object */
+#define TIDE_TEXT       0u /* for people: a table */
+#define TIDE_JSON       1u /* one object */
 #define TIDE_PROMETHEUS 2u /* text exposition format 0.0.4 */
 
 /*
