@@ -114,12 +114,10 @@ tidep_arena_slot_birth(tidep_word *word, uint64_t first_life)
 	atomic_store_explicit(word, life << TIDEP_LIFE_SHIFT | TIDEP_LIVE, memory_order_release);
 }
 
-/* [SLOT_ISSUE] An idle object out of the caller's magazine gets an owner. */
+/* [SLOT_ISSUE] An idle object out of the caller's magazine, whose word says `was`, gets an owner. */
 static inline void
-tidep_arena_slot_issue(tidep_word *word)
+tidep_arena_slot_issue(tidep_word *word, uint64_t was)
 {
-	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
-
 	atomic_store_explicit(word, was + (TIDEP_LIVE - TIDEP_IDLE), memory_order_relaxed);
 }
 

@@ -14,22 +14,23 @@ static size_t
 get_hits(struct tide_pool *pool, void **objs, size_t n)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	tidep_gate_door *door = &cache->gate.gets;
+	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
 	size_t got = 0;
 
 	if (tidep_pool_gate_is_inside(&cache->gate))
 		return 0;
-	if (tidep_pool_gate_enter_weak(&cache->gate)) {
+	if (tidep_pool_gate_enter_weak(&cache->gate, door, count)) {
 		if (n > (size_t)(cache->top - cache->bottom))
 			n = (size_t)(cache->top - cache->bottom);
 		for (; got < n; got++) {
 			const struct tidep_entry *entry = --cache->top;
 
-			tidep_arena_slot_issue(entry->word);
+			tidep_arena_slot_issue(entry->word, entry->idle);
 			objs[got] = entry->obj;
 		}
-		tidep_count_local(&cache->counts.hits, got);
 	}
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave(door, count + got * TIDEP_GATE_ONE);
 	return got;
 }
 

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread's cache of one pool, and the fast path over it. A get or put that
- * hits takes about two dozen instructions beside the call and the reset: no
- * lock, no fence, and one atomic read-modify-write for the pair (the put's).
+ * A thread's cache of one pool, and the fast path over it. A get that hits is
+ * about 25 instructions, a put about 55 and its clearing: no lock, no fence, and
+ * one atomic read-modify-write for the pair (the put's).
  *
  *     cache                        magazine `loaded`       `previous`
  *     +----------------------+     +-------------------+   +--------------+
- *     | gate busy flag acked |     | link n capacity   |   | n = 0, or    |
- *     | bottom --------------+---->| at[0] obj word    |   | n = capacity |
- *     | top -----------------+--+  | at[1] obj word    |   +--------------+
- *     | limit ---------------+-+|  | at[2] obj word    |           ^
- *     | bin (home)           | |+->| at[3]             |           |
- *     | gets puts ...        | |   | ...               |           |
- *     | loaded, previous ----+-|---|-------------------|-----------+
+ *     | gate gets puts flag  |     | link n capacity   |   | n = 0, or    |
+ *     | bottom --------------+---->| at[0] obj word .. |   | n = capacity |
+ *     | top -----------------+--+  | at[1] obj word .. |   +--------------+
+ *     | limit ---------------+-+|  | at[2] obj word .. |           ^
+ *     | bin (home)           | |+->| at[3] what was    |           |
+ *     | loaded, previous ----+-|---|- popped last -----|-----------+
+ *     | misses ...           | |   | ...               |
  *     +----------------------+ +-->+-------------------+
  *
  * The owner uses a cache between gate enter and leave, and nothing but the
- * cache then: no lock, no hook, no call that may fail. A collector that has
+ * cache and one object then: no lock, no hook, no call. A collector that has
  * taken the gate may do the same. Everything else of a cache is the owner's
  * alone, or the registry lock's.
  */
@@ -39,8 +39,9 @@ struct tidep_cache {
 	struct tidep_entry *bottom; /* its first entry, */
 	struct tidep_entry *limit;  /* and behind its last; all NULL: none is loaded */
 	struct tidep_bin *bin;      /* home; never NULL, see tidep_pool_no_cache */
-	struct tidep_counts counts; /* the owner's stores, anyone's loads */
 
+	/* What the gate's doors have not counted. The owner's stores, anyone's loads. */
+	struct tidep_counts counts;
 	struct tidep_magazine *loaded;   /* the gate's; its own n is stale */
 	struct tidep_magazine *previous; /* the gate's; empty or full, or NULL */
 	struct tidep_run fresh;          /* the gate's: claimed slots nobody was given yet */
@@ -50,7 +51,7 @@ struct tidep_cache {
 	struct tidep_magazine *remote[]; /* the gate's: a partial batch for each other node */
 };
 
-static_assert(offsetof(struct tidep_cache, counts.puts) + 8 == 64,
+static_assert(offsetof(struct tidep_cache, bin) + sizeof(void *) <= 64,
 	      "a hit uses one line of its cache");
 
 struct tidep_table {
@@ -80,10 +81,10 @@ extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("in
 void *tidep_pool_get_slow(struct tide_pool *pool);
 /* life: the one to end, if it was looked at already; else 0. */
 void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t life);
-void tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
-			   const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used);
-void tidep_pool_store_slow(struct tide_pool *pool, void *obj);
 int tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used);
+/* Puts whose reset is a hook, or long, and runs outside the cache. */
+void tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used);
+int tidep_pool_put_ref_hooked(struct tide_pool *pool, tide_ref ref, size_t used);
 
 /* Which of a table's caches is the pool's, or was a pool's that is gone; or no_cache. */
 static inline struct tidep_cache *
@@ -104,23 +105,25 @@ TIDEP_FAST void *
 tidep_pool_get_fast(struct tide_pool *pool)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	tidep_gate_door *door = &cache->gate.gets;
+	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
 	struct tidep_entry *top;
 	void *obj;
 
 	/* No cache yet, or a signal handler came in between enter and leave. */
 	if (TIDEP_UNLIKELY(tidep_pool_gate_is_inside(&cache->gate)))
 		return tidep_pool_get_slow(pool);
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
+	/* A collector is at work, or the magazine is empty. */
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count) ||
 			   cache->top == cache->bottom)) {
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave(door, count);
 		return tidep_pool_get_slow(pool);
 	}
 	top = cache->top - 1;
 	cache->top = top;
 	obj = top->obj;
-	tidep_arena_slot_issue(top->word);
-	tidep_count_local(&cache->counts.hits, 1);
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_arena_slot_issue(top->word, top->idle);
+	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
 	return obj;
 }
 
@@ -131,97 +134,108 @@ tidep_pool_get_fast(struct tide_pool *pool)
 static inline void
 tidep_pool_clear_small(void *obj, size_t used)
 {
-	char *end = (char *)obj + used;
+	char *begin = obj;
+	char *end = begin + used;
 
-	if (used > 64) {
-		memset(obj, 0, 64);
-		memset(end - 64, 0, 64);
-	} else if (used > 32) {
-		memset(obj, 0, 32);
-		memset(end - 32, 0, 32);
-	} else if (used > 16) {
-		memset(obj, 0, 16);
-		memset(end - 16, 0, 16);
-	} else {
-		memset(obj, 0, 16);
-	}
+	memset(begin, 0, 16);
+	if (used <= 16)
+		return;
+	memset(end - 16, 0, 16);
+	if (used <= 32)
+		return;
+	memset(begin + 16, 0, 16);
+	memset(end - 32, 0, 16);
+	if (used <= 64)
+		return;
+	memset(begin + 32, 0, 32);
+	memset(end - 64, 0, 32);
 }
 
 /*
- * Puts a reset object into the loaded magazine; false: it has to be the slow way.
- * bin: where the object is at home, if a hook may have moved the cache from
- * there since that was looked at; else NULL.
+ * The word of the slot that starts at obj, by division; which is slow to get at,
+ * right behind the last put's locked instruction. The entry above the top still
+ * names what was got last, most often the very object. Where the two agree the
+ * compiler is kept from knowing it: the processor guesses that they do, and goes
+ * on with the one it has at once. (Value speculation; what it saves is in
+ * DESIGN.md.)
  */
 TIDEP_FAST bool
-tidep_pool_cache_push(struct tidep_cache *cache, const struct tidep_bin *bin, void *obj,
-		      tidep_word *word)
+tidep_pool_word_at(const struct tidep_granule *granule, const void *obj,
+		   const struct tidep_entry *above, tidep_word **word)
 {
-	struct tidep_entry *top;
+	tidep_word *guess = above->word;
 
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate) ||
-			   cache->top == cache->limit || (bin != NULL && cache->bin != bin))) {
-		tidep_pool_gate_leave(&cache->gate);
+	if (!tidep_arena_word_at(granule, obj, word))
 		return false;
+	if (guess == *word) {
+		__asm__("" : "+r"(guess));
+		*word = guess;
 	}
-	top = cache->top;
-	top->obj = obj;
-	top->word = word;
-	cache->top = top + 1;
-	tidep_count_local(&cache->counts.puts, 1);
-	tidep_pool_gate_leave(&cache->gate);
 	return true;
 }
 
-/* The object has just come into our hand: what is left of a put that hits. */
+/* Puts an object in hand on top, where there is room. Inside the gate. */
 TIDEP_FAST void
-tidep_pool_put_taken(struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_bin *bin,
-		     void *obj, tidep_word *word, size_t used)
+tidep_pool_push(struct tidep_cache *cache, struct tidep_entry *top, void *obj, tidep_word *word,
+		uint64_t idle)
 {
-	/* Hooks, and what takes long, outside the cache. */
-	if (TIDEP_UNLIKELY(used >= pool->slow_from)) {
-		tidep_pool_put_hooked(pool, cache, bin, obj, word, used);
-		return;
-	}
-	tidep_pool_clear_small(obj, used);
-	if (TIDEP_UNLIKELY(!tidep_pool_cache_push(cache, NULL, obj, word)))
-		tidep_pool_store_slow(pool, obj);
+	top->obj = obj;
+	top->word = word;
+	top->idle = idle;
+	cache->top = top + 1;
 }
 
 TIDEP_FAST void
 tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	tidep_gate_door *door = &cache->gate.puts;
+	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
 	struct tidep_granule *granule;
-	const struct tidep_bin *bin;
+	struct tidep_entry *top;
+	uint64_t life = 0;
 	tidep_word *word;
 	uint64_t was;
 
+	/* More than we clear ourselves, or beyond the object; or the reset is a hook. */
+	if (TIDEP_UNLIKELY(used >= pool->hooked_from)) {
+		tidep_pool_put_hooked(pool, obj, used);
+		return;
+	}
 	/* No address of ours; no cache yet, or a signal handler between enter and leave. */
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
 			   tidep_pool_gate_is_inside(&cache->gate)))
 		goto slow;
+	/* A collector is at work, or the magazine is full. */
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
+		goto leave;
+	top = cache->top;
+	if (TIDEP_UNLIKELY(top == cache->limit))
+		goto leave;
 	/* Not the start of a slot. */
-	if (TIDEP_UNLIKELY(!tidep_arena_word_at(granule, obj, &word) || used > pool->object_bytes))
-		goto slow;
+	if (TIDEP_UNLIKELY(!tidep_pool_word_at(granule, obj, top, &word)))
+		goto leave;
 	/*
-	 * Another pool's, another node's, or nobody's. Whose it is is asked after
-	 * the word was read, which changes if the slab becomes another's.
+	 * Another pool's, another node's, or nobody's: asked after the word was read,
+	 * which changes if the slab becomes another's. Not live, pinned, or at its
+	 * last generation.
 	 */
 	was = atomic_load_explicit(word, memory_order_acquire);
-	bin = tidep_arena_bin_of(granule);
-	/* Not live, pinned, or at its last generation. */
-	if (TIDEP_UNLIKELY(bin != cache->bin || !tidep_arena_can_put(was, pool->end_life)))
-		goto slow;
-	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {
-		/* Lost a race for this life: the next one is not ours to end. */
-		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));
-		return;
-	}
-
-	tidep_pool_put_taken(pool, cache, bin, obj, word, used);
+	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin ||
+			   !tidep_arena_can_put(was, pool->end_life)))
+		goto leave;
+	/* Lost a race for this life: the next one is not ours to end. */
+	life = tidep_arena_life(was);
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step)))
+		goto leave;
+	tidep_pool_clear_small(obj, used);
+	tidep_pool_push(cache, top, obj, word, was + pool->put_step);
+	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
 	return;
+leave:
+	tidep_pool_gate_leave(door, count);
 slow:
-	tidep_pool_put_slow(pool, obj, used, 0);
+	tidep_pool_put_slow(pool, obj, used, life);
 }
 
 /* The same by ref: what the word must be is known, so it is not read before. */
@@ -229,25 +243,37 @@ TIDEP_FAST int
 tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	tidep_gate_door *door = &cache->gate.puts;
+	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
+	uint64_t live = ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE;
 	struct tidep_granule *granule;
 	struct tidep_object object;
-	const struct tidep_bin *bin;
+	struct tidep_entry *top;
 
+	if (TIDEP_UNLIKELY(used >= pool->hooked_from))
+		return tidep_pool_put_ref_hooked(pool, ref, used);
 	if (TIDEP_UNLIKELY(
 		    !tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
 		    tidep_pool_gate_is_inside(&cache->gate)))
-		return tidep_pool_put_ref_slow(pool, ref, used);
-	bin = tidep_arena_bin_of(granule);
-	if (TIDEP_UNLIKELY(bin != cache->bin || used > pool->object_bytes ||
+		goto slow;
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
+		goto leave;
+	top = cache->top;
+	if (TIDEP_UNLIKELY(top == cache->limit || tidep_arena_bin_of(granule) != cache->bin ||
 			   tidep_pool_ref_life(ref) >= pool->end_life))
-		return tidep_pool_put_ref_slow(pool, ref, used);
+		goto leave;
 	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, &object);
 	/* Stale, or pinned. */
-	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(
-		    object.entry.word, ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE, pool->put_step)))
-		return tidep_pool_put_ref_slow(pool, ref, used);
-	tidep_pool_put_taken(pool, cache, bin, object.entry.obj, object.entry.word, used);
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word, live, pool->put_step)))
+		goto leave;
+	tidep_pool_clear_small(object.entry.obj, used);
+	tidep_pool_push(cache, top, object.entry.obj, object.entry.word, live + pool->put_step);
+	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
 	return 0;
+leave:
+	tidep_pool_gate_leave(door, count);
+slow:
+	return tidep_pool_put_ref_slow(pool, ref, used);
 }
 
 #endif

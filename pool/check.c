@@ -95,6 +95,8 @@ note_entry(const struct tidep_entry *entry, void *arg)
 	word = atomic_load_explicit(entry->word, memory_order_relaxed);
 	if ((word & TIDEP_STANDING_MASK) != TIDEP_IDLE)
 		fault(check, "a magazine holds %p, which is not idle", entry->obj);
+	else if (word != entry->idle)
+		fault(check, "a magazine holds an earlier life of %p", entry->obj);
 	if (check->home != NULL && tidep_arena_bin_of(object.granule) != check->home)
 		fault(check, "%p rests on a node that is not its own", entry->obj);
 	if (check->found < check->room)

@@ -36,7 +36,8 @@ tidep_pool_gate_init(struct tidep_gate *gate)
 {
 	bool strong = tidep_pool_gate_is_strong();
 
-	atomic_store_explicit(&gate->busy, 0, memory_order_relaxed);
+	atomic_store_explicit(&gate->gets, 0, memory_order_relaxed);
+	atomic_store_explicit(&gate->puts, 0, memory_order_relaxed);
 	atomic_store_explicit(&gate->acked, strong, memory_order_relaxed);
 	atomic_store_explicit(&gate->flag, strong ? TIDEP_GATE_STRONG : 0, memory_order_relaxed);
 }
@@ -44,24 +45,33 @@ tidep_pool_gate_init(struct tidep_gate *gate)
 bool
 tidep_pool_gate_enter(struct tidep_gate *gate)
 {
+	uint64_t count = atomic_load_explicit(&gate->gets, memory_order_relaxed);
 	uint32_t flag;
 
-	if (tidep_pool_gate_enter_weak(gate))
+	if (tidep_pool_gate_enter_weak(gate, &gate->gets, count))
 		return true;
 	flag = atomic_load_explicit(&gate->flag, memory_order_relaxed);
-	tidep_pool_gate_leave(gate);
+	tidep_pool_gate_leave(&gate->gets, count);
 	if (!(flag & TIDEP_GATE_STRONG))
 		return false;
 	/* [GATE_STRONG_ENTER] Before the look in the order of all such operations. */
-	atomic_exchange_explicit(&gate->busy, 1, memory_order_seq_cst);
+	atomic_exchange_explicit(&gate->gets, count | TIDEP_GATE_BUSY, memory_order_seq_cst);
 	/* [GATE_ACK] Release: our weak entries are over for whoever sees this. */
 	atomic_store_explicit(&gate->acked, 1, memory_order_release);
 	/* [GATE_STRONG_LOOK] */
 	flag = atomic_load_explicit(&gate->flag, memory_order_seq_cst);
 	if (!(flag & TIDEP_GATE_DRAIN))
 		return true;
-	tidep_pool_gate_leave(gate);
+	tidep_pool_gate_leave(&gate->gets, count);
 	return false;
+}
+
+void
+tidep_pool_gate_leave_slow(struct tidep_gate *gate)
+{
+	uint64_t count = atomic_load_explicit(&gate->gets, memory_order_relaxed);
+
+	tidep_pool_gate_leave(&gate->gets, count & ~TIDEP_GATE_BUSY);
 }
 
 void
@@ -97,8 +107,14 @@ tidep_pool_gate_try_take(struct tidep_gate *gate)
 	if (tidep_pool_gate_is_strong() &&
 	    atomic_load_explicit(&gate->acked, memory_order_acquire) == 0)
 		return false;
-	/* [GATE_TAKE] Acquire (and more, for strong gates): pairs with LEAVE's release. */
-	return atomic_load_explicit(&gate->busy, memory_order_seq_cst) == 0;
+	/*
+	 * [GATE_TAKE] Acquire (and more, for strong gates): pairs with LEAVE's release.
+	 * Two looks are as good as one: who comes in by either door after the barrier
+	 * sees the flag, and goes.
+	 */
+	return ((atomic_load_explicit(&gate->gets, memory_order_seq_cst) |
+		 atomic_load_explicit(&gate->puts, memory_order_seq_cst)) &
+		TIDEP_GATE_BUSY) == 0;
 }
 
 void

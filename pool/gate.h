@@ -17,6 +17,11 @@
  * LOWER's release with LOOK's acquire. The owner never waits for a collector
  * and a collector never waits for an owner.
  *
+ * `busy` is the lowest bit of two words, of which the owner uses one at a time:
+ * it comes in by `gets` or by `puts`, and counts there, above that bit, what it
+ * has done, as it leaves. So a hit's count costs no store of its own (the next
+ * put's locked instruction waits for every store before it).
+ *
  * Without membarrier the gate is strong: flag always has STRONG set, so that
  * every get and put goes the slow way, where an exchange and a look stand in
  * for the barrier. If membarrier starts failing later, a cache is passed over until its
@@ -32,42 +37,57 @@
 #define TIDEP_GATE_DRAIN  1u /* a collector is at work */
 #define TIDEP_GATE_STRONG 2u /* there is no membarrier; never cleared */
 
+#define TIDEP_GATE_BUSY UINT64_C(1) /* the owner is inside */
+#define TIDEP_GATE_ONE  UINT64_C(2) /* one get, or put */
+
+typedef _Atomic uint64_t tidep_gate_door;
+
 struct tidep_gate {
-	_Atomic uint32_t busy;  /* the owner's: it is inside */
+	tidep_gate_door gets;   /* the owner's */
+	tidep_gate_door puts;   /* the owner's */
 	_Atomic uint32_t flag;  /* collectors' */
 	_Atomic uint32_t acked; /* the owner's: it has entered the strong way */
 };
-
-/* [GATE_LEAVE] Owner only. */
-static inline void
-tidep_pool_gate_leave(struct tidep_gate *gate)
-{
-	atomic_store_explicit(&gate->busy, 0, memory_order_release);
-}
-
-/*
- * For the fast path: owner only, not inside. false: a collector is at work, or
- * the gate is strong: leave, and go the slow way.
- */
-static inline bool
-tidep_pool_gate_enter_weak(struct tidep_gate *gate)
-{
-	/* [GATE_ENTER] */
-	atomic_store_explicit(&gate->busy, 1, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	/* [GATE_LOOK] */
-	return __builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1);
-}
-
-/* Owner only, not inside. false: a collector is at work, go round the cache. */
-bool tidep_pool_gate_enter(struct tidep_gate *gate);
 
 /* Is this thread, the owner, inside already? Then it has been interrupted there. */
 static inline bool
 tidep_pool_gate_is_inside(const struct tidep_gate *gate)
 {
-	return atomic_load_explicit(&gate->busy, memory_order_relaxed) != 0;
+	return ((atomic_load_explicit(&gate->gets, memory_order_relaxed) |
+		 atomic_load_explicit(&gate->puts, memory_order_relaxed)) &
+		TIDEP_GATE_BUSY) != 0;
 }
+
+/*
+ * [GATE_LEAVE] Owner only. count: what the door said before, and TIDEP_GATE_ONE
+ * for each thing done.
+ */
+static inline void
+tidep_pool_gate_leave(tidep_gate_door *door, uint64_t count)
+{
+	atomic_store_explicit(door, count, memory_order_release);
+}
+
+/*
+ * For the fast path: owner only, not inside; count: what the door says. false: a
+ * collector is at work, or the gate is strong: leave, and go the slow way.
+ */
+static inline bool
+tidep_pool_gate_enter_weak(struct tidep_gate *gate, tidep_gate_door *door, uint64_t count)
+{
+	/* [GATE_ENTER] */
+	atomic_store_explicit(door, count | TIDEP_GATE_BUSY, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	/* [GATE_LOOK] */
+	return __builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1);
+}
+
+/*
+ * The slow way, which counts nothing here. Owner only, not inside. false: a
+ * collector is at work, go round the cache.
+ */
+bool tidep_pool_gate_enter(struct tidep_gate *gate);
+void tidep_pool_gate_leave_slow(struct tidep_gate *gate);
 
 /* Registers for membarrier; says whether gates are strong from the start. */
 void tidep_pool_gate_start(void);
@@ -75,8 +95,15 @@ void tidep_pool_gate_start(void);
 /* true: no membarrier now. */
 bool tidep_pool_gate_is_strong(void);
 
-/* A gate nobody is at. */
+/* A gate nobody is at, that nothing was done behind. */
 void tidep_pool_gate_init(struct tidep_gate *gate);
+
+/* What was done, for any thread: a sum of hits is exact once the owner rests. */
+static inline uint64_t
+tidep_pool_gate_count(const tidep_gate_door *door)
+{
+	return atomic_load_explicit(door, memory_order_relaxed) / TIDEP_GATE_ONE;
+}
 
 /*
  * For a collector, which holds the registry lock: raise any gates, then one

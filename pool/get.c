@@ -54,7 +54,7 @@ take_from_magazines(struct find *find)
 		find->object.entry = *--cache->top;
 		found = true;
 	}
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave_slow(&cache->gate);
 	return found;
 }
 
@@ -103,7 +103,7 @@ take_from_home(struct find *find)
 	displaced = cache->previous;
 	cache->previous = tidep_pool_cache_unload(cache);
 	tidep_pool_cache_load(cache, full);
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave_slow(&cache->gate);
 	tidep_pool_depot_put_partial(depot, displaced);
 	return true;
 }
@@ -126,7 +126,7 @@ take_from_remote(struct find *find, unsigned node)
 			find->object.entry = batch->at[--batch->n];
 			found = true;
 		}
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave_slow(&cache->gate);
 	}
 	if (found)
 		return true;
@@ -139,7 +139,7 @@ take_from_remote(struct find *find, unsigned node)
 	if (tidep_pool_gate_enter(&cache->gate)) {
 		batch = cache->remote[node];
 		cache->remote[node] = full;
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave_slow(&cache->gate);
 	}
 	tidep_pool_depot_put_partial(depot, batch);
 	return true;
@@ -192,7 +192,7 @@ take_empty(struct find *find)
 			found = cache->fresh.slots > 0;
 			if (found)
 				find->object = split_run(&cache->fresh);
-			tidep_pool_gate_leave(&cache->gate);
+			tidep_pool_gate_leave_slow(&cache->gate);
 		}
 		if (found)
 			return true;
@@ -208,7 +208,7 @@ take_empty(struct find *find)
 			cache->fresh = run;
 			run.slots = 0;
 		}
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave_slow(&cache->gate);
 	}
 	if (run.slots > 0)
 		tidep_arena_bin_release(bin, &run);
@@ -346,7 +346,7 @@ hand_out(const struct find *find, enum found found)
 
 	switch (found) {
 	case FOUND_IDLE:
-		tidep_arena_slot_issue(object->entry.word);
+		tidep_arena_slot_issue(object->entry.word, object->entry.idle);
 		break;
 	case FOUND_EMPTY:
 		err = tidep_pool_object_make(find->pool, object);

@@ -40,7 +40,11 @@ tidep_pool_object_of(void *obj)
 	return (struct tidep_object){
 		.granule = granule,
 		.slot = (uint32_t)(word - granule->words),
-		.entry = { .obj = obj, .word = word },
+		.entry = {
+			.obj = obj,
+			.word = word,
+			.idle = atomic_load_explicit(word, memory_order_relaxed),
+		},
 	};
 }
 

@@ -252,7 +252,9 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 	 */
 	if (config->reset == tide_reset_zero && config->init == NULL && !pool->checks_reset &&
 	    pool->quarantine == NULL)
-		pool->slow_from = CLEARS_BYTES + 1;
+		pool->hooked_from = (config->object_bytes < CLEARS_BYTES ? config->object_bytes
+									 : CLEARS_BYTES) +
+				    1;
 	pool->stride = geometry.stride;
 	pool->index_mask = (UINT64_C(1) << geometry.index_bits) - 1;
 	pool->depots_bytes = pool->depots * sizeof(pool->depot[0]);

@@ -66,10 +66,10 @@ tidep_count_shared(_Atomic uint64_t *count)
 
 struct tide_pool {
 	/* Read by every get and put; fixed. */
-	uint32_t index;     /* in threads' tables */
-	uint32_t slow_from; /* used bytes from which a put is no plain hit; see init_pool */
-	uint64_t put_step;  /* what a put adds to a word; see arena/slot.h */
-	uint64_t end_life;  /* lives from here on: the last of their slot */
+	uint32_t index;       /* in threads' tables */
+	uint64_t hooked_from; /* used bytes from which a put is no plain hit; see init_pool */
+	uint64_t put_step;    /* what a put adds to a word; see arena/slot.h */
+	uint64_t end_life;    /* lives from here on: the last of their slot */
 	size_t object_bytes;
 	uint64_t index_mask; /* of a life: the slot's index */
 	uint32_t stride;     /* of its slots */
@@ -141,7 +141,7 @@ struct tidep_object {
 uint32_t tidep_pool_object_find(const struct tide_pool *pool, const void *obj,
 				struct tidep_object *object);
 
-/* The same for what is known to be an object of ours. */
+/* The same for an object in hand. */
 struct tidep_object tidep_pool_object_of(void *obj);
 
 /* The reset hook and its checks. false: the object is broken. No lock held. */

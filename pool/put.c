@@ -107,7 +107,7 @@ store_in_magazines(struct tidep_cache *cache, const struct tidep_entry *entry,
 		*cache->top++ = *entry;
 		stored = true;
 	}
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave_slow(&cache->gate);
 	return stored;
 }
 
@@ -131,7 +131,7 @@ store_at_home(struct tidep_cache *cache, const struct tidep_entry *entry, struct
 	displaced = cache->previous;
 	cache->previous = tidep_pool_cache_unload(cache);
 	tidep_pool_cache_load(cache, empty);
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave_slow(&cache->gate);
 	if (displaced != NULL && displaced->n > 0)
 		tidep_count_local(&cache->counts.flushes, 1);
 	tidep_pool_depot_put_partial(depot, displaced);
@@ -156,7 +156,7 @@ store_remote(struct tidep_cache *cache, const struct tidep_entry *entry, struct 
 				full = batch;
 			}
 		}
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave_slow(&cache->gate);
 	}
 	if (full != NULL) {
 		tidep_count_local(&cache->counts.flushes, 1);
@@ -172,7 +172,7 @@ store_remote(struct tidep_cache *cache, const struct tidep_entry *entry, struct 
 	if (tidep_pool_gate_enter(&cache->gate)) {
 		full = cache->remote[depot->node];
 		cache->remote[depot->node] = batch;
-		tidep_pool_gate_leave(&cache->gate);
+		tidep_pool_gate_leave_slow(&cache->gate);
 	}
 	tidep_pool_depot_put_partial(depot, full);
 	return true;
@@ -219,15 +219,6 @@ store(struct tide_pool *pool, void *obj)
 		tidep_pool_object_let_go(pool, &object);
 }
 
-__attribute__((noinline)) void
-tidep_pool_store_slow(struct tide_pool *pool, void *obj)
-{
-	int saved = errno;
-
-	store(pool, obj);
-	errno = saved;
-}
-
 void
 tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 {
@@ -251,22 +242,73 @@ tidep_pool_object_discard(struct tide_pool *pool, void *obj)
 	tidep_count_shared(&pool->counts.discards);
 }
 
-/* A put that hits, of an object whose reset is a hook or takes long. */
-__attribute__((noinline)) void
-tidep_pool_put_hooked(struct tide_pool *pool, struct tidep_cache *cache,
-		      const struct tidep_bin *bin, void *obj, tidep_word *word, size_t used)
+/*
+ * What is left of a put that hits: the reset, outside the cache, and a place for
+ * the object. The hook may have moved the cache elsewhere.
+ */
+static void
+finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_bin *bin,
+	      const struct tidep_entry *entry, size_t used)
 {
+	struct tidep_object object;
+
+	if (!tidep_pool_object_reset(pool, entry->obj, used)) {
+		object = tidep_pool_object_of(entry->obj);
+		tidep_pool_object_let_go(pool, &object);
+		count_put(pool, cache);
+	} else if (pool->quarantine == NULL && cache->pool == pool &&
+		   store_in_magazines(cache, entry, bin)) {
+		tidep_count_local(&cache->counts.puts, 1);
+	} else {
+		store(pool, entry->obj);
+	}
+}
+
+void
+tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used)
+{
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	struct tidep_entry entry = { .obj = obj };
+	struct tidep_granule *granule;
+	int saved = errno;
+	uint64_t was = 0;
+
+	/* As on the fast path, but without the gate: no place in the cache is needed yet. */
+	if (used > pool->object_bytes || !tidep_arena_granule_in_first(obj, &granule) ||
+	    tidep_pool_gate_is_inside(&cache->gate) ||
+	    !tidep_arena_word_at(granule, obj, &entry.word)) {
+		tidep_pool_put_slow(pool, obj, used, 0);
+		return;
+	}
+	was = atomic_load_explicit(entry.word, memory_order_acquire);
+	entry.idle = was + pool->put_step;
+	if (tidep_arena_bin_of(granule) != cache->bin || !tidep_arena_can_put(was, pool->end_life))
+		tidep_pool_put_slow(pool, obj, used, 0);
+	else if (!tidep_arena_slot_put(entry.word, was, pool->put_step))
+		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));
+	else
+		finish_hooked(pool, cache, cache->bin, &entry, used);
+	errno = saved;
+}
+
+int
+tidep_pool_put_ref_hooked(struct tide_pool *pool, tide_ref ref, size_t used)
+{
+	uint64_t live = ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE;
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_object object;
 	int saved = errno;
 
-	if (!tidep_pool_object_reset(pool, obj, used)) {
-		object = tidep_pool_object_of(obj);
-		tidep_pool_object_let_go(pool, &object);
-		count_put(pool, cache);
-	} else if (pool->quarantine != NULL || !tidep_pool_cache_push(cache, bin, obj, word)) {
-		store(pool, obj);
-	}
+	if (used > pool->object_bytes || tidep_pool_gate_is_inside(&cache->gate) ||
+	    tidep_pool_ref_life(ref) >= pool->end_life ||
+	    !tidep_pool_ref_find(pool, ref, &object) ||
+	    tidep_arena_bin_of(object.granule) != cache->bin ||
+	    !tidep_arena_slot_put(object.entry.word, live, pool->put_step))
+		return tidep_pool_put_ref_slow(pool, ref, used);
+	object.entry.idle = live + pool->put_step;
+	finish_hooked(pool, cache, cache->bin, &object.entry, used);
 	errno = saved;
+	return 0;
 }
 
 __attribute__((noinline)) void

@@ -39,6 +39,8 @@ tidep_pool_sum_locked(const struct tide_pool *pool, struct tidep_counts_sum *sum
 	add_counts(sum, &pool->counts);
 	for (const struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next) {
 		add_counts(sum, &cache->counts);
+		sum->hits += tidep_pool_gate_count(&cache->gate.gets);
+		sum->puts += tidep_pool_gate_count(&cache->gate.puts);
 		sum->caches++;
 	}
 	sum->gets = sum->hits + sum->misses + sum->remote_gets;

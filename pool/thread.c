@@ -21,7 +21,7 @@
 static struct tidep_bin no_bin;
 
 /* Nobody ever enters it, so nothing in it is ever written. */
-struct tidep_cache tidep_pool_no_cache = { .gate = { .busy = 1 }, .bin = &no_bin };
+struct tidep_cache tidep_pool_no_cache = { .gate = { .gets = TIDEP_GATE_BUSY }, .bin = &no_bin };
 
 static struct tidep_table no_table; /* count 0, for threads without one */
 
@@ -165,8 +165,9 @@ tidep_pool_cache_bind(struct tide_pool *pool)
 
 /* Adds up the counts of a cache that goes, into its pool's. */
 static void
-fold_counts(struct tidep_counts *into, struct tidep_counts *from)
+fold_counts(struct tidep_counts *into, struct tidep_cache *cache)
 {
+	struct tidep_counts *from = &cache->counts;
 	_Atomic uint64_t *sum = &into->hits;
 	_Atomic uint64_t *part = &from->hits;
 
@@ -176,6 +177,11 @@ fold_counts(struct tidep_counts *into, struct tidep_counts *from)
 					  memory_order_relaxed);
 		atomic_store_explicit(&part[i], 0, memory_order_relaxed);
 	}
+	atomic_fetch_add_explicit(&into->hits, tidep_pool_gate_count(&cache->gate.gets),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&into->puts, tidep_pool_gate_count(&cache->gate.puts),
+				  memory_order_relaxed);
+	tidep_pool_gate_init(&cache->gate);
 }
 
 void
@@ -183,7 +189,7 @@ tidep_pool_cache_unbind_locked(struct tidep_cache *cache)
 {
 	struct tide_pool *pool = cache->pool;
 
-	fold_counts(&pool->counts, &cache->counts);
+	fold_counts(&pool->counts, cache);
 	if (cache->prev != NULL)
 		cache->prev->next = cache->next;
 	else
@@ -252,7 +258,7 @@ tidep_pool_cache_move_home(struct tidep_cache *cache, unsigned home)
 	cache->bin = &cache->pool->depot[home].bin;
 	/* What was a batch from a remote node is at home now. */
 	tidep_pool_cache_load(cache, take_remote(cache, home));
-	tidep_pool_gate_leave(&cache->gate);
+	tidep_pool_gate_leave_slow(&cache->gate);
 	tidep_pool_depot_put_partial(old, loaded);
 	tidep_pool_depot_put_partial(old, previous);
 	return_fresh(&fresh);
