@@ -262,7 +262,7 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 	if (TIDEP_UNLIKELY(top == cache->limit || tidep_arena_bin_of(granule) != cache->bin ||
 			   tidep_pool_ref_life(ref) >= pool->end_life))
 		goto leave;
-	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, &object);
+	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], tidep_pool_ref_number(ref), ref, &object);
 	/* Stale, or pinned. */
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word, live, pool->put_step)))
 		goto leave;

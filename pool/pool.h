@@ -189,18 +189,18 @@ tidep_pool_ref_number(tide_ref ref)
 	return ref >> TIDEP_LIFE_BITS;
 }
 
-/* Where a ref's slot would be in a slab of the pool that begins in the granule. */
+/* Where a ref's slot would be in a slab of the pool that begins in this granule of the space. */
 static inline void
-tidep_pool_ref_slot(const struct tide_pool *pool, const struct tidep_space *space,
-		    struct tidep_granule *granule, tide_ref ref, struct tidep_object *object)
+tidep_pool_ref_slot(const struct tide_pool *pool, const struct tidep_space *space, size_t at,
+		    tide_ref ref, struct tidep_object *object)
 {
 	uint32_t slot = (uint32_t)(ref & pool->index_mask);
 
-	object->granule = granule;
+	object->granule = &space->granules[at];
 	object->slot = slot;
 	object->life = tidep_pool_ref_life(ref);
-	object->entry.obj = tidep_arena_base_in(space, granule) + (size_t)slot * pool->stride;
-	object->entry.word = tidep_arena_words_in(space, granule) + slot;
+	object->entry.obj = tidep_arena_base_at(space, at) + (size_t)slot * pool->stride;
+	object->entry.word = tidep_arena_words_at(space, at) + slot;
 }
 
 /* Which slot any ref whatever names; false: none of the pool's. */

@@ -20,7 +20,7 @@ find_ref_in_first(const struct tide_pool *pool, tide_ref ref, struct tidep_objec
 	if (!tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
 	    !tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)))
 		return false;
-	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], granule, ref, object);
+	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], tidep_pool_ref_number(ref), ref, object);
 	return true;
 }
 
@@ -28,10 +28,12 @@ __attribute__((noinline)) bool
 tidep_pool_ref_find(const struct tide_pool *pool, tide_ref ref, struct tidep_object *object)
 {
 	struct tidep_granule *granule = tidep_arena_granule_numbered(tidep_pool_ref_number(ref));
+	const struct tidep_space *space;
 
 	if (granule == NULL || !tidep_pool_has_bin(pool, tidep_arena_bin_of(granule)))
 		return false;
-	tidep_pool_ref_slot(pool, tidep_arena_space_of(granule), granule, ref, object);
+	space = tidep_arena_space_of(granule);
+	tidep_pool_ref_slot(pool, space, (size_t)(granule - space->granules), ref, object);
 	return true;
 }
 
