@@ -114,11 +114,15 @@ tidep_arena_slot_birth(tidep_word *word, uint64_t first_life)
 	atomic_store_explicit(word, life << TIDEP_LIFE_SHIFT | TIDEP_LIVE, memory_order_release);
 }
 
-/* [SLOT_ISSUE] An idle object out of the caller's magazine, whose word says `was`, gets an owner. */
+/*
+ * [SLOT_ISSUE] An idle object out of the caller's magazine, whose word says `was`,
+ * gets an owner. Release, as the birth: a walk pins what it finds LIVE, and nobody
+ * gave it the ref. Without it the walk could see bytes of the life before.
+ */
 static inline void
 tidep_arena_slot_issue(tidep_word *word, uint64_t was)
 {
-	atomic_store_explicit(word, was + (TIDEP_LIVE - TIDEP_IDLE), memory_order_relaxed);
+	atomic_store_explicit(word, was + (TIDEP_LIVE - TIDEP_IDLE), memory_order_release);
 }
 
 /*
@@ -160,7 +164,7 @@ tidep_arena_slot_put_pinned(tidep_word *word, uint64_t was, uint64_t put_step,
 /*
  * [SLOT_PIN] Checks the life and counts, in one step: while the word is LIVE in
  * just this one, below max pins. Acquire: pairs with the release of whoever handed
- * the object out after the pin's ref was made; an earlier life's cannot be seen.
+ * the object out (BIRTH, ISSUE); an earlier life's cannot be seen.
  * 0, -ESTALE or -EOVERFLOW.
  */
 static inline int

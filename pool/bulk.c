@@ -15,7 +15,7 @@ get_hits(struct tide_pool *pool, void **objs, size_t n)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	tidep_gate_door *door = &cache->gate.gets;
-	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(door);
 	size_t got = 0;
 
 	if (tidep_pool_gate_is_inside(&cache->gate))

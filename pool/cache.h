@@ -101,30 +101,39 @@ tidep_pool_cache_of(const struct tide_pool *pool)
 	return tidep_pool_cache_in(tidep_pool_self.shown, pool);
 }
 
-TIDEP_FAST void *
-tidep_pool_get_fast(struct tide_pool *pool)
+/* An object out of the cache's loaded magazine; false: it has to be the slow way. */
+TIDEP_FAST bool
+tidep_pool_get_hit(struct tidep_cache *cache, void **obj)
 {
-	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	tidep_gate_door *door = &cache->gate.gets;
-	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(door);
 	struct tidep_entry *top;
-	void *obj;
 
 	/* No cache yet, or a signal handler came in between enter and leave. */
-	if (TIDEP_UNLIKELY(tidep_pool_gate_is_inside(&cache->gate)))
-		return tidep_pool_get_slow(pool);
+	if (TIDEP_UNLIKELY(tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.puts))))
+		return false;
 	/* A collector is at work, or the magazine is empty. */
 	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count) ||
 			   cache->top == cache->bottom)) {
 		tidep_pool_gate_leave(door, count);
-		return tidep_pool_get_slow(pool);
+		return false;
 	}
 	top = cache->top - 1;
 	cache->top = top;
-	obj = top->obj;
+	*obj = top->obj;
 	tidep_arena_slot_issue(top->word, top->idle);
 	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
-	return obj;
+	return true;
+}
+
+TIDEP_FAST void *
+tidep_pool_get_fast(struct tide_pool *pool)
+{
+	void *obj;
+
+	if (TIDEP_LIKELY(tidep_pool_get_hit(tidep_pool_cache_of(pool), &obj)))
+		return obj;
+	return tidep_pool_get_slow(pool);
 }
 
 /*
@@ -190,7 +199,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	tidep_gate_door *door = &cache->gate.puts;
-	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(door);
 	struct tidep_granule *granule;
 	struct tidep_entry *top;
 	uint64_t life = 0;
@@ -204,7 +213,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	}
 	/* No address of ours; no cache yet, or a signal handler between enter and leave. */
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
-			   tidep_pool_gate_is_inside(&cache->gate)))
+			   tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.gets))))
 		goto slow;
 	/* A collector is at work, or the magazine is full. */
 	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
@@ -244,7 +253,7 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	tidep_gate_door *door = &cache->gate.puts;
-	uint64_t count = atomic_load_explicit(door, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(door);
 	uint64_t live = ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE;
 	struct tidep_granule *granule;
 	struct tidep_object object;
@@ -254,7 +263,7 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 		return tidep_pool_put_ref_hooked(pool, ref, used);
 	if (TIDEP_UNLIKELY(
 		    !tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
-		    tidep_pool_gate_is_inside(&cache->gate)))
+		    tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.gets))))
 		goto slow;
 	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
 		goto leave;

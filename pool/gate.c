@@ -45,7 +45,7 @@ tidep_pool_gate_init(struct tidep_gate *gate)
 bool
 tidep_pool_gate_enter(struct tidep_gate *gate)
 {
-	uint64_t count = atomic_load_explicit(&gate->gets, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(&gate->gets);
 	uint32_t flag;
 
 	if (tidep_pool_gate_enter_weak(gate, &gate->gets, count))
@@ -69,7 +69,7 @@ tidep_pool_gate_enter(struct tidep_gate *gate)
 void
 tidep_pool_gate_leave_slow(struct tidep_gate *gate)
 {
-	uint64_t count = atomic_load_explicit(&gate->gets, memory_order_relaxed);
+	uint64_t count = tidep_pool_gate_read(&gate->gets);
 
 	tidep_pool_gate_leave(&gate->gets, count & ~TIDEP_GATE_BUSY);
 }
@@ -112,9 +112,8 @@ tidep_pool_gate_try_take(struct tidep_gate *gate)
 	 * Two looks are as good as one: who comes in by either door after the barrier
 	 * sees the flag, and goes.
 	 */
-	return ((atomic_load_explicit(&gate->gets, memory_order_seq_cst) |
-		 atomic_load_explicit(&gate->puts, memory_order_seq_cst)) &
-		TIDEP_GATE_BUSY) == 0;
+	return !tidep_pool_gate_is_busy(atomic_load_explicit(&gate->gets, memory_order_seq_cst),
+					atomic_load_explicit(&gate->puts, memory_order_seq_cst));
 }
 
 void

@@ -49,13 +49,25 @@ struct tidep_gate {
 	_Atomic uint32_t acked; /* the owner's: it has entered the strong way */
 };
 
+/* Is somebody inside who left these two counts at the doors? */
+static inline bool
+tidep_pool_gate_is_busy(uint64_t gets, uint64_t puts)
+{
+	return ((gets | puts) & TIDEP_GATE_BUSY) != 0;
+}
+
+static inline uint64_t
+tidep_pool_gate_read(const tidep_gate_door *door)
+{
+	return atomic_load_explicit(door, memory_order_relaxed);
+}
+
 /* Is this thread, the owner, inside already? Then it has been interrupted there. */
 static inline bool
 tidep_pool_gate_is_inside(const struct tidep_gate *gate)
 {
-	return ((atomic_load_explicit(&gate->gets, memory_order_relaxed) |
-		 atomic_load_explicit(&gate->puts, memory_order_relaxed)) &
-		TIDEP_GATE_BUSY) != 0;
+	return tidep_pool_gate_is_busy(tidep_pool_gate_read(&gate->gets),
+				       tidep_pool_gate_read(&gate->puts));
 }
 
 /*
@@ -102,7 +114,7 @@ void tidep_pool_gate_init(struct tidep_gate *gate);
 static inline uint64_t
 tidep_pool_gate_count(const tidep_gate_door *door)
 {
-	return atomic_load_explicit(door, memory_order_relaxed) / TIDEP_GATE_ONE;
+	return tidep_pool_gate_read(door) / TIDEP_GATE_ONE;
 }
 
 /*

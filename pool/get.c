@@ -408,7 +408,8 @@ tide_get(tide_pool *pool)
 void *
 tide_get_on(tide_pool *pool, unsigned node)
 {
-	const struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	struct tidep_cache *cache = tidep_pool_cache_of(pool);
+	void *obj;
 
 	if (node >= tidep_numa_topo.nodes || pool->placement == TIDE_INTERLEAVE ||
 	    (pool->placement == TIDE_BIND && node != pool->depot[0].bin.node)) {
@@ -417,7 +418,7 @@ tide_get_on(tide_pool *pool, unsigned node)
 	}
 	if (pool->depots == 1)
 		return tide_get(pool);
-	if (cache->bin == &pool->depot[node].bin && cache->top > cache->bottom)
-		return tide_get(pool);
+	if (cache->bin == &pool->depot[node].bin && tidep_pool_get_hit(cache, &obj))
+		return obj;
 	return get_slow(pool, (int)node);
 }
