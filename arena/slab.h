@@ -139,8 +139,10 @@ tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_
 	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
 	uint64_t slot = tidep_arena_slot_around(granule, offset);
 
+	if (__builtin_expect(slot * granule->stride != offset, 0))
+		return false;
 	*word = &granule->words[slot];
-	return __builtin_expect(slot * granule->stride == offset, 1);
+	return true;
 }
 
 #endif

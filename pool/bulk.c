@@ -14,23 +14,19 @@ static size_t
 get_hits(struct tide_pool *pool, void **objs, size_t n)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	tidep_gate_door *door = &cache->gate.gets;
-	uint64_t count = tidep_pool_gate_read(door);
 	size_t got = 0;
 
-	if (tidep_pool_gate_is_inside(&cache->gate))
+	if (!tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.gets))
 		return 0;
-	if (tidep_pool_gate_enter_weak(&cache->gate, door, count)) {
-		if (n > (size_t)(cache->top - cache->bottom))
-			n = (size_t)(cache->top - cache->bottom);
-		for (; got < n; got++) {
-			const struct tidep_entry *entry = --cache->top;
+	if (n > (size_t)(cache->top - cache->bottom))
+		n = (size_t)(cache->top - cache->bottom);
+	for (; got < n; got++) {
+		const struct tidep_entry *entry = --cache->top;
 
-			tidep_arena_slot_issue(entry->word, entry->idle);
-			objs[got] = entry->obj;
-		}
+		tidep_arena_slot_issue(entry->word, entry->idle);
+		objs[got] = entry->obj;
 	}
-	tidep_pool_gate_leave(door, count + got * TIDEP_GATE_ONE);
+	tidep_pool_gate_leave(&cache->gate.gets, got);
 	return got;
 }
 

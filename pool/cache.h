@@ -105,24 +105,19 @@ tidep_pool_cache_of(const struct tide_pool *pool)
 TIDEP_FAST bool
 tidep_pool_get_hit(struct tidep_cache *cache, void **obj)
 {
-	tidep_gate_door *door = &cache->gate.gets;
-	uint64_t count = tidep_pool_gate_read(door);
 	struct tidep_entry *top;
 
-	/* No cache yet, or a signal handler came in between enter and leave. */
-	if (TIDEP_UNLIKELY(tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.puts))))
+	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.gets)))
 		return false;
-	/* A collector is at work, or the magazine is empty. */
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count) ||
-			   cache->top == cache->bottom)) {
-		tidep_pool_gate_leave(door, count);
+	/* The magazine is empty. */
+	if (TIDEP_UNLIKELY(cache->top == cache->bottom)) {
+		tidep_pool_gate_leave(&cache->gate.gets, 0);
 		return false;
 	}
-	top = cache->top - 1;
-	cache->top = top;
+	top = --cache->top;
 	*obj = top->obj;
 	tidep_arena_slot_issue(top->word, top->idle);
-	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
+	tidep_pool_gate_leave(&cache->gate.gets, 1);
 	return true;
 }
 
@@ -168,40 +163,35 @@ tidep_pool_clear_small(void *obj, size_t used)
  * on with the one it has at once. (Value speculation; what it saves is in
  * DESIGN.md.)
  */
-TIDEP_FAST bool
-tidep_pool_word_at(const struct tidep_granule *granule, const void *obj,
-		   const struct tidep_entry *above, tidep_word **word)
+TIDEP_FAST tidep_word *
+tidep_pool_guess(const struct tidep_entry *above, tidep_word *word)
 {
 	tidep_word *guess = above->word;
 
-	if (!tidep_arena_word_at(granule, obj, word))
-		return false;
-	if (guess == *word) {
-		__asm__("" : "+r"(guess));
-		*word = guess;
-	}
-	return true;
+	if (guess != word)
+		return word;
+	__asm__("" : "+r"(guess));
+	return guess;
 }
 
-/* Puts an object in hand on top, where there is room. Inside the gate. */
+/* Puts an object in hand on top, where there is room, and leaves. Inside the gate. */
 TIDEP_FAST void
-tidep_pool_push(struct tidep_cache *cache, struct tidep_entry *top, void *obj, tidep_word *word,
-		uint64_t idle)
+tidep_pool_push(struct tidep_cache *cache, void *obj, tidep_word *word, uint64_t idle)
 {
+	struct tidep_entry *top = cache->top;
+
 	top->obj = obj;
 	top->word = word;
 	top->idle = idle;
 	cache->top = top + 1;
+	tidep_pool_gate_leave(&cache->gate.puts, 1);
 }
 
 TIDEP_FAST void
 tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	tidep_gate_door *door = &cache->gate.puts;
-	uint64_t count = tidep_pool_gate_read(door);
 	struct tidep_granule *granule;
-	struct tidep_entry *top;
 	uint64_t life = 0;
 	tidep_word *word;
 	uint64_t was;
@@ -211,19 +201,14 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 		tidep_pool_put_hooked(pool, obj, used);
 		return;
 	}
-	/* No address of ours; no cache yet, or a signal handler between enter and leave. */
+	/* No address of ours. */
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
-			   tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.gets))))
+			   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)))
 		goto slow;
-	/* A collector is at work, or the magazine is full. */
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
+	/* The magazine is full; or not the start of a slot. */
+	if (TIDEP_UNLIKELY(!tidep_arena_word_at(granule, obj, &word) || cache->top == cache->limit))
 		goto leave;
-	top = cache->top;
-	if (TIDEP_UNLIKELY(top == cache->limit))
-		goto leave;
-	/* Not the start of a slot. */
-	if (TIDEP_UNLIKELY(!tidep_pool_word_at(granule, obj, top, &word)))
-		goto leave;
+	word = tidep_pool_guess(cache->top, word);
 	/*
 	 * Another pool's, another node's, or nobody's: asked after the word was read,
 	 * which changes if the slab becomes another's. Not live, pinned, or at its
@@ -233,16 +218,16 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin ||
 			   !tidep_arena_can_put(was, pool->end_life)))
 		goto leave;
-	/* Lost a race for this life: the next one is not ours to end. */
-	life = tidep_arena_life(was);
-	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step)))
+	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {
+		/* Lost a race for this life: the next one is not ours to end. */
+		life = tidep_arena_life(was);
 		goto leave;
+	}
 	tidep_pool_clear_small(obj, used);
-	tidep_pool_push(cache, top, obj, word, was + pool->put_step);
-	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
+	tidep_pool_push(cache, obj, word, was + pool->put_step);
 	return;
 leave:
-	tidep_pool_gate_leave(door, count);
+	tidep_pool_gate_leave(&cache->gate.puts, 0);
 slow:
 	tidep_pool_put_slow(pool, obj, used, life);
 }
@@ -252,23 +237,18 @@ TIDEP_FAST int
 tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 {
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
-	tidep_gate_door *door = &cache->gate.puts;
-	uint64_t count = tidep_pool_gate_read(door);
 	uint64_t live = ref << TIDEP_LIFE_SHIFT | TIDEP_LIVE;
 	struct tidep_granule *granule;
 	struct tidep_object object;
-	struct tidep_entry *top;
 
 	if (TIDEP_UNLIKELY(used >= pool->hooked_from))
 		return tidep_pool_put_ref_hooked(pool, ref, used);
 	if (TIDEP_UNLIKELY(
 		    !tidep_arena_granule_numbered_in_first(tidep_pool_ref_number(ref), &granule) ||
-		    tidep_pool_gate_is_busy(count, tidep_pool_gate_read(&cache->gate.gets))))
+		    !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)))
 		goto slow;
-	if (TIDEP_UNLIKELY(!tidep_pool_gate_enter_weak(&cache->gate, door, count)))
-		goto leave;
-	top = cache->top;
-	if (TIDEP_UNLIKELY(top == cache->limit || tidep_arena_bin_of(granule) != cache->bin ||
+	if (TIDEP_UNLIKELY(cache->top == cache->limit ||
+			   tidep_arena_bin_of(granule) != cache->bin ||
 			   tidep_pool_ref_life(ref) >= pool->end_life))
 		goto leave;
 	tidep_pool_ref_slot(pool, &tidep_arena_spaces[0], tidep_pool_ref_number(ref), ref, &object);
@@ -276,11 +256,10 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word, live, pool->put_step)))
 		goto leave;
 	tidep_pool_clear_small(object.entry.obj, used);
-	tidep_pool_push(cache, top, object.entry.obj, object.entry.word, live + pool->put_step);
-	tidep_pool_gate_leave(door, count + TIDEP_GATE_ONE);
+	tidep_pool_push(cache, object.entry.obj, object.entry.word, live + pool->put_step);
 	return 0;
 leave:
-	tidep_pool_gate_leave(door, count);
+	tidep_pool_gate_leave(&cache->gate.puts, 0);
 slow:
 	return tidep_pool_put_ref_slow(pool, ref, used);
 }

@@ -45,33 +45,23 @@ tidep_pool_gate_init(struct tidep_gate *gate)
 bool
 tidep_pool_gate_enter(struct tidep_gate *gate)
 {
-	uint64_t count = tidep_pool_gate_read(&gate->gets);
 	uint32_t flag;
 
-	if (tidep_pool_gate_enter_weak(gate, &gate->gets, count))
+	if (tidep_pool_gate_enter_weak(gate, &gate->gets))
 		return true;
 	flag = atomic_load_explicit(&gate->flag, memory_order_relaxed);
-	tidep_pool_gate_leave(&gate->gets, count);
 	if (!(flag & TIDEP_GATE_STRONG))
 		return false;
 	/* [GATE_STRONG_ENTER] Before the look in the order of all such operations. */
-	atomic_exchange_explicit(&gate->gets, count | TIDEP_GATE_BUSY, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&gate->gets, TIDEP_GATE_BUSY, memory_order_seq_cst);
 	/* [GATE_ACK] Release: our weak entries are over for whoever sees this. */
 	atomic_store_explicit(&gate->acked, 1, memory_order_release);
 	/* [GATE_STRONG_LOOK] */
 	flag = atomic_load_explicit(&gate->flag, memory_order_seq_cst);
 	if (!(flag & TIDEP_GATE_DRAIN))
 		return true;
-	tidep_pool_gate_leave(&gate->gets, count);
+	tidep_pool_gate_leave_slow(gate);
 	return false;
-}
-
-void
-tidep_pool_gate_leave_slow(struct tidep_gate *gate)
-{
-	uint64_t count = tidep_pool_gate_read(&gate->gets);
-
-	tidep_pool_gate_leave(&gate->gets, count & ~TIDEP_GATE_BUSY);
 }
 
 void
@@ -112,8 +102,9 @@ tidep_pool_gate_try_take(struct tidep_gate *gate)
 	 * Two looks are as good as one: who comes in by either door after the barrier
 	 * sees the flag, and goes.
 	 */
-	return !tidep_pool_gate_is_busy(atomic_load_explicit(&gate->gets, memory_order_seq_cst),
-					atomic_load_explicit(&gate->puts, memory_order_seq_cst));
+	return ((atomic_load_explicit(&gate->gets, memory_order_seq_cst) |
+		 atomic_load_explicit(&gate->puts, memory_order_seq_cst)) &
+		TIDEP_GATE_BUSY) == 0;
 }
 
 void

@@ -49,13 +49,6 @@ struct tidep_gate {
 	_Atomic uint32_t acked; /* the owner's: it has entered the strong way */
 };
 
-/* Is somebody inside who left these two counts at the doors? */
-static inline bool
-tidep_pool_gate_is_busy(uint64_t gets, uint64_t puts)
-{
-	return ((gets | puts) & TIDEP_GATE_BUSY) != 0;
-}
-
 static inline uint64_t
 tidep_pool_gate_read(const tidep_gate_door *door)
 {
@@ -66,32 +59,39 @@ tidep_pool_gate_read(const tidep_gate_door *door)
 static inline bool
 tidep_pool_gate_is_inside(const struct tidep_gate *gate)
 {
-	return tidep_pool_gate_is_busy(tidep_pool_gate_read(&gate->gets),
-				       tidep_pool_gate_read(&gate->puts));
+	uint64_t both = tidep_pool_gate_read(&gate->gets) | tidep_pool_gate_read(&gate->puts);
+
+	return (both & TIDEP_GATE_BUSY) != 0;
 }
 
-/*
- * [GATE_LEAVE] Owner only. count: what the door said before, and TIDEP_GATE_ONE
- * for each thing done.
- */
+/* [GATE_LEAVE] Owner only, inside by this door; counts n things done. */
 static inline void
-tidep_pool_gate_leave(tidep_gate_door *door, uint64_t count)
+tidep_pool_gate_leave(tidep_gate_door *door, uint64_t n)
 {
-	atomic_store_explicit(door, count, memory_order_release);
+	atomic_store_explicit(door,
+			      tidep_pool_gate_read(door) - TIDEP_GATE_BUSY + n * TIDEP_GATE_ONE,
+			      memory_order_release);
 }
 
 /*
- * For the fast path: owner only, not inside; count: what the door says. false: a
- * collector is at work, or the gate is strong: leave, and go the slow way.
+ * For the fast path: owner only, by one of its doors. false, and outside: it is
+ * inside already (a signal handler has interrupted it, or there is no cache), or a
+ * collector is at work, or the gate is strong: the slow way knows.
  */
 static inline bool
-tidep_pool_gate_enter_weak(struct tidep_gate *gate, tidep_gate_door *door, uint64_t count)
+tidep_pool_gate_enter_weak(struct tidep_gate *gate, tidep_gate_door *door)
 {
+	if (__builtin_expect(tidep_pool_gate_is_inside(gate), 0))
+		return false;
 	/* [GATE_ENTER] */
-	atomic_store_explicit(door, count | TIDEP_GATE_BUSY, memory_order_relaxed);
+	atomic_store_explicit(door, tidep_pool_gate_read(door) + TIDEP_GATE_BUSY,
+			      memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	/* [GATE_LOOK] */
-	return __builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1);
+	if (__builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1))
+		return true;
+	tidep_pool_gate_leave(door, 0);
+	return false;
 }
 
 /*
@@ -99,7 +99,12 @@ tidep_pool_gate_enter_weak(struct tidep_gate *gate, tidep_gate_door *door, uint6
  * collector is at work, go round the cache.
  */
 bool tidep_pool_gate_enter(struct tidep_gate *gate);
-void tidep_pool_gate_leave_slow(struct tidep_gate *gate);
+
+static inline void
+tidep_pool_gate_leave_slow(struct tidep_gate *gate)
+{
+	tidep_pool_gate_leave(&gate->gets, 0);
+}
 
 /* Registers for membarrier; says whether gates are strong from the start. */
 void tidep_pool_gate_start(void);

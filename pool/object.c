@@ -34,7 +34,7 @@ struct tidep_object
 tidep_pool_object_of(void *obj)
 {
 	struct tidep_granule *granule = tidep_arena_granule_of(obj);
-	tidep_word *word;
+	tidep_word *word = NULL;
 
 	tidep_arena_word_at(granule, obj, &word);
 	return (struct tidep_object){
