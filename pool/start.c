@@ -26,7 +26,7 @@ static int final_error;
 static int
 read_env(void)
 {
-	char complaint[512];
+	char complaint[TIDEP_COMPLAINT_BYTES];
 	int err = tidep_pool_env_parse(&tidep_pool_env, secure_getenv("TIDEGC"),
 				       secure_getenv("TIDEMEMLIMIT"), secure_getenv("TIDENUMA"),
 				       secure_getenv("TIDEDEBUG"), complaint, sizeof(complaint));
