@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# crash.sh - each program crash_* must die by SIGABRT with exactly the line that is
+# here for it on stderr; only addresses and generations vary. crash_leak alone
+# must go on. Runs in the build directory.
+
+: "${srcdir:=.}"
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+status=0
+
+object="object 0x[0-9a-f]+"
+life="$object, generation [1-9][0-9]*"
+twice="tidepool: double put: pool 'crash', $life: it was put already"
+foreign="tidepool: foreign put: pool 'crash', $object: it is not the start of an object of any pool"
+theirs="tidepool: wrong pool: pool 'crash', $life: it belongs to pool 'other'"
+large="tidepool: overflow: pool 'crash', $life: 101 bytes used of an object of 100"
+inside="a get interrupted another call of this thread"
+
+# What the program must say: a regular expression for all of its stderr.
+report_of()
+{
+	case $1 in
+	double_put* | quarantine) echo "$twice" ;;
+	foreign_null_plus_1) echo "$foreign" | sed 's/0x[^,:]*/0x1/' ;;
+	foreign_kernel) echo "$foreign" | sed 's/0x[^,:]*/0xffffffff81000000/' ;;
+	foreign_*) echo "$foreign" ;;
+	wrong_pool*) echo "$theirs" ;;
+	bad_unpin) echo "tidepool: bad unpin: pool 'crash', $life: it is not pinned" ;;
+	bad_unpin_foreign) echo "$foreign" | sed 's/foreign put/bad unpin/' ;;
+	overflow*) echo "$large" ;;
+	dirty_reset) echo "tidepool: dirty reset: pool 'crash', $life: byte 99 is 0x01 after reset" ;;
+	reentered) echo "tidepool: reentered: pool 'crash': $inside" ;;
+	leak) echo "tidepool: leak: pool 'crash': 1 objects are live" ;;
+	*) echo "no report is known for $1" ;;
+	esac
+}
+
+# check NAME
+check()
+{
+	if [ "$1" = leak ]; then want=0; else want=134; fi
+	(exec "tests/crash_$1") 2>"$dir/stderr" >"$dir/stdout" </dev/null
+	got=$?
+	report=$(report_of "$1")
+	if [ "$got" -ne "$want" ]; then
+		echo "crash_$1: exit status $got, not $want"
+		status=1
+	fi
+	if [ "$(wc -l <"$dir/stderr")" -ne 1 ] || ! grep -qxE "$report" "$dir/stderr"; then
+		echo "crash_$1: stderr is:"
+		cat "$dir/stderr"
+		echo "and should be: $report"
+		status=1
+	fi
+}
+
+n=0
+for source in "$srcdir"/tests/crash_*.c; do
+	name=${source##*/crash_}
+	check "${name%.c}"
+	n=$((n + 1))
+done
+echo "$n programs"
+exit "$status"

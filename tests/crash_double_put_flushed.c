@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* crash_double_put_flushed.c - an object is put again when it lies in a depot. */
+#include "crash.h"
+
+int
+main(void)
+{
+	tide_pool *pool = crash_pool("crash", 100);
+	void *obj = crash_get(pool);
+
+	tide_put(pool, obj);
+	tide_thread_flush();
+	tide_put(pool, obj);
+	return 0; /* it was not caught */
+}
