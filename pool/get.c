@@ -296,24 +296,18 @@ find_object(struct find *find)
 	return FOUND_NOTHING;
 }
 
-static struct tidep_counts *
-counts_of(const struct find *find, bool *is_shared)
-{
-	*is_shared = find->cache == NULL;
-	return *is_shared ? &find->pool->counts : &find->cache->counts;
-}
-
+/*
+ * Nothing is held here, and a hook or a signal handler may count a get of its own
+ * between a load and a store: so it is added in one step, in the thread's own
+ * counters too.
+ */
 static void
 count(const struct find *find, size_t counter_offset)
 {
-	bool is_shared;
-	char *counts = (char *)counts_of(find, &is_shared);
-	_Atomic uint64_t *counter = (_Atomic uint64_t *)(void *)(counts + counter_offset);
+	struct tidep_counts *counts =
+		find->cache != NULL ? &find->cache->counts : &find->pool->counts;
 
-	if (is_shared)
-		tidep_count_shared(counter);
-	else
-		tidep_count_local(counter, 1);
+	tidep_count_shared((_Atomic uint64_t *)(void *)((char *)counts + counter_offset));
 }
 
 static void *
