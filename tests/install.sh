@@ -194,7 +194,8 @@ else
 fi
 
 if [ "$static" = yes ] && [ -z "$(variable MIMALLOC_LIBS)" ]; then
-	libraries=$(pkg --static --libs | sed 's/-ltidepool//')
+	# Not pkg-config --static: it would want hwloc's own libraries as archives.
+	libraries="$(pkg-config --libs hwloc) -lpthread"
 	# shellcheck disable=SC2086
 	build c-static "$CC" c11 program.c "$lib/libtidepool.a" $libraries && run c-static
 	if command -v c++ >/dev/null; then
