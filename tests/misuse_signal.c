@@ -16,16 +16,7 @@
 #define BYTES 48
 #define HELD  3 /* objects that the handler keeps for a while */
 
-#if defined(__SANITIZE_THREAD__)
-#define DEFERS_SIGNALS 1 /* TSan hands a signal over when it likes */
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DEFERS_SIGNALS 1
-#endif
-#endif
-#ifndef DEFERS_SIGNALS
-#define DEFERS_SIGNALS 0
-#endif
+#define DEFERS_SIGNALS THREAD_SANITIZED /* TSan hands a signal over when it likes */
 
 static tide_pool *pool, *other;
 static volatile unsigned wrong_line;

@@ -83,6 +83,9 @@ END_TEST
 
 /* ---- threads whose caches are gone ---------------------------------------- */
 
+/* As many as POSIX has; but TSan ends a thread's own records in the last one. */
+#define LATE_ROUNDS (THREAD_SANITIZED ? 2u : 4u)
+
 static pthread_key_t late_key;
 static tide_pool *late_pool;
 static unsigned late_rounds;
@@ -114,7 +117,7 @@ put_late(void *arg)
 	ck_assert_int_eq(tide_get_bulk(late_pool, objs, 20), 0);
 	tide_put_bulk(late_pool, objs, 20);
 	tide_thread_flush();
-	if (++late_rounds < 4)
+	if (++late_rounds < LATE_ROUNDS)
 		pthread_setspecific(late_key, &late_rounds);
 }
 
@@ -139,7 +142,7 @@ try_late_puts(bool key_first, bool uses_pool_before)
 	for (unsigned i = 0; i < 4; i++) {
 		late_rounds = 0;
 		run_thread(exit_with_late_puts, uses_pool_before ? late_pool : NULL);
-		ck_assert_uint_eq(late_rounds, 4);
+		ck_assert_uint_eq(late_rounds, LATE_ROUNDS);
 		ck_assert_uint_eq(stats_of(late_pool).caches, 0);
 		check_pool(late_pool);
 	}
