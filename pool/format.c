@@ -445,22 +445,25 @@ put_prometheus_all(struct sink *sink, const struct tide_stats *stats,
 static struct tidep_snapshot *
 take_snapshot(size_t *pool_count)
 {
-	size_t count = tidep_pool_snapshot(NULL, 0);
+	struct tidep_snapshot *pools;
+	size_t count, max;
 
+	tidep_pool_hide();
+	count = tidep_pool_snapshot(NULL, 0);
 	for (;;) {
 		/* Some more, since pools may appear before the next look. */
-		size_t max = count + count / 4 + 8;
-		struct tidep_snapshot *pools = tidep_numa_record_alloc(max * sizeof(*pools));
-
+		max = count + count / 4 + 8;
+		pools = tidep_numa_record_alloc(max * sizeof(*pools));
 		if (!pools)
-			return NULL;
+			break;
 		count = tidep_pool_snapshot(pools, max);
-		if (count <= max) {
-			*pool_count = count;
-			return pools;
-		}
+		if (count <= max)
+			break;
 		tidep_numa_record_free(pools);
 	}
+	tidep_pool_unhide();
+	*pool_count = count;
+	return pools;
 }
 
 static int
@@ -485,7 +488,9 @@ put_all(struct sink *sink, uint32_t format)
 		return -ENOMEM;
 	tide_stats_read(&stats, sizeof(stats));
 	put[format](sink, &stats, pools, pool_count);
+	tidep_pool_hide();
 	tidep_numa_record_free(pools);
+	tidep_pool_unhide();
 	return 0;
 }
 

@@ -270,12 +270,41 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 	}
 }
 
+/* 0 or -ENOMEM. */
+static int
+make_pool(const struct tide_pool_config *config, struct tide_pool **made)
+{
+	unsigned depots = config->placement == TIDE_LOCAL ? tidep_numa_topo.nodes : 1;
+	struct tide_pool *pool;
+	int err = 0;
+
+	pool = tidep_numa_record_alloc(sizeof(*pool) + depots * sizeof(pool->depot[0]));
+	if (pool == NULL)
+		return -ENOMEM;
+	if (tidep_pool_env.quarantine > 0) {
+		pool->quarantine = tidep_pool_quarantine_create(tidep_pool_env.quarantine);
+		if (pool->quarantine == NULL)
+			err = -ENOMEM;
+	}
+	if (err == 0) {
+		pool->depots = depots;
+		init_pool(pool, config);
+		err = enlist(pool);
+	}
+	if (err != 0) {
+		tidep_pool_quarantine_destroy(pool->quarantine);
+		tidep_numa_record_free(pool);
+		return err;
+	}
+	*made = pool;
+	return 0;
+}
+
 tide_pool *
 tide_pool_create(const struct tide_pool_config *given)
 {
 	struct tide_pool_config config;
 	struct tide_pool *pool;
-	unsigned depots;
 	int err;
 
 	err = tidep_pool_is_reentered(NULL, NULL, "a create") ? -EDEADLK : tide_init();
@@ -287,26 +316,11 @@ tide_pool_create(const struct tide_pool_config *given)
 		errno = -err;
 		return NULL;
 	}
-	depots = config.placement == TIDE_LOCAL ? tidep_numa_topo.nodes : 1;
-	pool = tidep_numa_record_alloc(sizeof(*pool) + depots * sizeof(pool->depot[0]));
-	if (pool == NULL) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (tidep_pool_env.quarantine > 0) {
-		pool->quarantine = tidep_pool_quarantine_create(tidep_pool_env.quarantine);
-		if (pool->quarantine == NULL) {
-			tidep_numa_record_free(pool);
-			errno = ENOMEM;
-			return NULL;
-		}
-	}
-	pool->depots = depots;
-	init_pool(pool, &config);
-	err = enlist(pool);
+	/* No hook runs here, and a handler must not come into the middle of an allocation. */
+	tidep_pool_hide();
+	err = make_pool(&config, &pool);
+	tidep_pool_unhide();
 	if (err != 0) {
-		tidep_pool_quarantine_destroy(pool->quarantine);
-		tidep_numa_record_free(pool);
 		errno = -err;
 		return NULL;
 	}
@@ -363,10 +377,13 @@ tide_pool_destroy(tide_pool *pool)
 			for (struct tidep_slab *slab = pool->depot[i].bin.lists[list]; slab != NULL;
 			     slab = slab->next)
 				finish_objects(pool, slab);
+	/* All hooks have run: what is left takes locks and frees records. */
+	tidep_pool_hide();
 	for (unsigned i = 0; i < pool->depots; i++)
 		tidep_pool_depot_fini(&pool->depot[i]);
 	tidep_pool_quarantine_destroy(pool->quarantine);
 	tidep_numa_record_free(pool);
+	tidep_pool_unhide();
 	return 0;
 }
 

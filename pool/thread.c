@@ -387,6 +387,7 @@ exit_thread(void *unused)
 	tidep_pool_self.own = &no_table;
 	if (table == &no_table)
 		return;
+	tidep_pool_hide();
 	tidep_pool_registry_lock();
 	(void)empty_caches_locked(table, true);
 	for (uint32_t i = 0; i < table->count; i++) {
@@ -401,6 +402,7 @@ exit_thread(void *unused)
 	}
 	tidep_pool_registry_unlock();
 	tidep_numa_record_free(table);
+	tidep_pool_unhide();
 	atomic_fetch_sub_explicit(&threads, 1, memory_order_relaxed);
 }
 
