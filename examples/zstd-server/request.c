@@ -210,18 +210,24 @@ on_url(http_parser *parser, const char *at, size_t n)
 	return 0;
 }
 
+/* It is not known any more where the request ends. */
+static int
+reject(struct request *request, const char *why)
+{
+	fail(request, HTTP_STATUS_BAD_REQUEST, "%s", why);
+	request->rejected = true;
+	return -1;
+}
+
 static int
 on_field(http_parser *parser, const char *at, size_t n)
 {
 	struct request *request = parser->data;
 
 	if (request->has_headers)
-		return 0;         /* a trailer */
-	if (memchr(at, ' ', n)) { /* Debian's parser is lenient, and smugglers love it */
-		fail(request, HTTP_STATUS_BAD_REQUEST, "a header's name has a space");
-		request->rejected = true;
-		return -1;
-	}
+		return 0;       /* a trailer */
+	if (memchr(at, ' ', n)) /* Debian's parser is lenient, and smugglers love it */
+		return reject(request, "a header's name has a space");
 	if (request->in_value)
 		end_header(request);
 	collect(request->field, sizeof(request->field), &request->field_len, at, n);
@@ -235,6 +241,8 @@ on_value(http_parser *parser, const char *at, size_t n)
 
 	if (request->has_headers)
 		return 0;
+	if (memchr(at, '\0', n)) /* the parser lets the first one through */
+		return reject(request, "a header has a NUL");
 	request->in_value = true;
 	collect(request->value, sizeof(request->value), &request->value_len, at, n);
 	return 0;
@@ -306,6 +314,7 @@ request_next(struct request *request)
 	chain_clear(&request->body, request->alloc);
 	*request = (struct request){ .alloc = request->alloc, .max_body = request->max_body };
 	request->parser = parser;
+	request->parser.method = HTTP_GET; /* what cannot be parsed is no HEAD */
 	if (HTTP_PARSER_ERRNO(&parser) == HPE_PAUSED)
 		http_parser_pause(&request->parser, 0);
 }
