@@ -64,21 +64,24 @@ alloc_destroy(struct alloc *alloc)
 }
 
 static void *
-make(const struct tide_pool_config *config)
+make(struct alloc *alloc, enum alloc_kind kind)
 {
+	const struct tide_pool_config *config = &alloc->configs[kind];
 	void *obj = calloc(1, config->object_bytes);
 
 	if (obj && config->init && config->init(obj, config->ctx)) {
 		free(obj);
 		return NULL;
 	}
+	if (obj)
+		atomic_fetch_add_explicit(&alloc->made, 1, memory_order_relaxed);
 	return obj;
 }
 
 void *
 alloc_get(struct alloc *alloc, enum alloc_kind kind)
 {
-	return alloc->pooled ? tide_get(alloc->pools[kind]) : make(&alloc->configs[kind]);
+	return alloc->pooled ? tide_get(alloc->pools[kind]) : make(alloc, kind);
 }
 
 void
@@ -99,7 +102,7 @@ void *
 alloc_get_held(struct alloc *alloc, enum alloc_kind kind, tide_ref *ref)
 {
 	tide_pool *pool = alloc->pools[kind];
-	void *obj = alloc->pooled ? tide_get_ref(pool, ref) : make(&alloc->configs[kind]);
+	void *obj = alloc->pooled ? tide_get_ref(pool, ref) : make(alloc, kind);
 
 	if (!obj)
 		return NULL;

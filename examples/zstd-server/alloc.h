@@ -15,8 +15,10 @@
 #ifndef ALLOC_H
 #define ALLOC_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <tide.h>
 
 enum alloc_kind { ALLOC_CONN, ALLOC_BLOCK, ALLOC_CONTEXT, ALLOC_KINDS };
@@ -25,6 +27,7 @@ struct alloc {
 	bool pooled;
 	tide_pool *pools[ALLOC_KINDS];                /* pooled only */
 	struct tide_pool_config configs[ALLOC_KINDS]; /* how each kind is made and unmade */
+	_Atomic uint64_t made;                        /* with malloc: objects so far */
 };
 
 /* Returns 0 or a negative errno. max_io caps the blocks; 0 = no cap. */

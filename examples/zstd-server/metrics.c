@@ -129,6 +129,11 @@ metrics_write(struct server *server, struct chain *out)
 		error = write_number(server, out, "zstd_server_connections",
 				     "Connections open now.", "gauge", opened - closed);
 	}
+	if (!error && !server->opt.pooled)
+		error = write_number(
+			server, out, "zstd_server_malloc_objects_total",
+			"Objects made with malloc.", "counter",
+			atomic_load_explicit(&server->alloc.made, memory_order_relaxed));
 	if (!error)
 		error = print(out, &server->alloc,
 			      "# HELP zstd_server_info How the server runs.\n"
