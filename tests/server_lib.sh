@@ -119,7 +119,7 @@ raw() {
 
 # metric NAME: its value, or nothing.
 metric() {
-	curl -sS -m 30 "$url/metrics" | awk -v name="$1" '$1 == name { print $2 }'
+	curl -s -m 30 "$url/metrics" | awk -v name="$1" '$1 == name { print $2 }'
 }
 
 # metric_is NAME VALUE
