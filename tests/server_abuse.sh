@@ -6,6 +6,8 @@
 # others, and stops in the middle of it all. Worth most in a sanitizer's build.
 # TIDE_SEED repeats a run.
 
+# shellcheck disable=SC2317 # what only eventually calls
+
 # shellcheck source=tests/server_lib.sh
 . "${srcdir:=.}/tests/server_lib.sh"
 need curl zstd

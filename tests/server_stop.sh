@@ -4,6 +4,8 @@
 # server_stop.sh - SIGTERM ends zstd-server with status 0, no request that has
 # begun is lost, and no connection that waits holds it up.
 
+# shellcheck disable=SC2317 # what only eventually calls
+
 # shellcheck source=tests/server_lib.sh
 . "${srcdir:=.}/tests/server_lib.sh"
 need curl zstd
@@ -29,7 +31,6 @@ answers_with() {
 }
 
 listens_no_more() {
-	# shellcheck disable=SC2317 # eventually calls it
 	! { : >"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null
 }
 
