@@ -80,7 +80,6 @@ quiet_ones_are_closed() {
 	done
 }
 
-trap '' PIPE # of those that are closed while we write
 for allocator in pool malloc; do
 	start --threads=1 --allocator=$allocator --idle-timeout=$timeout_s
 	quiet_ones_are_closed

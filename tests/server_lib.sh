@@ -21,6 +21,7 @@ trap end EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
+trap '' PIPE # the server may close what we write to: the test says what it thinks of it
 
 # need TOOL...: without it nothing can be tested.
 need() {

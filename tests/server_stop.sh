@@ -93,6 +93,25 @@ waits_no_longer() {
 	[ ! -s "$work/answer" ] || fail "$allocator: half a request was answered"
 }
 
+# The only worker compresses. Meanwhile a request comes, and then the signal: both
+# are found together, and the request has been sent before.
+answers_what_has_arrived() {
+	local busy status
+
+	start --threads=1 --allocator="$allocator" --max-body=16MiB --grace=3600
+	ask --data-binary "@$work/numbers" "$url/compress?level=19" >"$work/status" &
+	busy=$!
+	sleep 0.3
+	begin 'GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n'
+	kill -TERM "$pid"
+	finish ''
+	answers_with 200 "a request that came before the signal"
+	wait "$busy"
+	status=$(<"$work/status")
+	[ "$status" = 200 ] || fail "$allocator: what it was busy with: $status"
+	ends_with 0
+}
+
 # Whatever is going on at that moment, it ends well.
 ends_under_load() {
 	local clients=() client
@@ -113,6 +132,7 @@ ends_under_load() {
 }
 
 cat "$srcdir"/pool/*.[ch] >"$work/text"
+awk 'BEGIN { srand(1); for (i = 0; i < 100000; i++) print rand() }' >"$work/numbers"
 for allocator in pool malloc; do
 	start --allocator=$allocator
 	stop
@@ -120,6 +140,7 @@ for allocator in pool malloc; do
 	kill -INT "$pid"
 	ends_with 0
 	finishes_requests
+	answers_what_has_arrived
 	waits_no_longer 0
 	waits_no_longer 3600 TERM
 	waits_no_longer 3600 INT
