@@ -101,7 +101,7 @@ answers_what_has_arrived() {
 	start --threads=1 --allocator="$allocator" --max-body=16MiB --grace=3600
 	ask --data-binary "@$work/numbers" "$url/compress?level=19" >"$work/status" &
 	busy=$!
-	sleep 0.3
+	sleep 0.1
 	begin 'GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n'
 	kill -TERM "$pid"
 	finish ''
@@ -132,7 +132,7 @@ ends_under_load() {
 }
 
 cat "$srcdir"/pool/*.[ch] >"$work/text"
-awk 'BEGIN { srand(1); for (i = 0; i < 100000; i++) print rand() }' >"$work/numbers"
+awk 'BEGIN { srand(1); for (i = 0; i < 60000; i++) print rand() }' >"$work/numbers"
 for allocator in pool malloc; do
 	start --allocator=$allocator
 	stop
