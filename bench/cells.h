@@ -122,10 +122,10 @@ run_hand_over(struct bench_thread *thread, uint64_t n)
 
 /* n: multiples of the burst and of the ring's batch. */
 const struct bench_cell bench_cells[] = {
-	{ "pair", 1, 1, 9, 1 << 20, NULL, run_pair, NULL },
-	{ "rove", 1, 1, 9, 1 << 20, fill_hold, run_rove, drain_hold },
-	{ "hold-1000", 1, 1, 9, 1 << 20, fill_hold, run_hold, drain_hold },
-	{ "burst", 1, 1, 9, 1 << 20, NULL, run_burst, NULL },
+	{ "pair", 1, 1, 31, 1 << 18, NULL, run_pair, NULL },
+	{ "rove", 1, 1, 31, 1 << 18, fill_hold, run_rove, drain_hold },
+	{ "hold-1000", 1, 1, 31, 1 << 18, fill_hold, run_hold, drain_hold },
+	{ "burst", 1, 1, 31, 1 << 18, NULL, run_burst, NULL },
 	{ "burst", 4, 1, 7, 1 << 21, NULL, run_burst, NULL },
 #if CONTENDER_HANDS_OVER
 	{ "hand-over", 2, 2, 7, 1 << 20, NULL, run_hand_over, NULL },

@@ -26,7 +26,7 @@ run_rmw(struct bench_thread *thread, uint64_t n)
 }
 
 const struct bench_cell bench_cells[] = {
-	{ "rmw", 1, 1, 9, 1 << 20, NULL, run_rmw, NULL },
+	{ "rmw", 1, 1, 31, 1 << 18, NULL, run_rmw, NULL },
 	{ 0 },
 };
 
