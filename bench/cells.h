@@ -128,8 +128,8 @@ const struct bench_cell bench_cells[] = {
 	{ "burst", 1, 1, 31, 1 << 18, NULL, run_burst, NULL },
 	{ "burst", 4, 1, 7, 1 << 21, NULL, run_burst, NULL },
 #if CONTENDER_HANDS_OVER
-	{ "hand-over", 2, 2, 7, 1 << 20, NULL, run_hand_over, NULL },
-	{ "hand-over", 4, 2, 7, 1 << 20, NULL, run_hand_over, NULL },
+	{ "hand-over", 2, 2, 7, 1 << 19, NULL, run_hand_over, NULL },
+	{ "hand-over", 4, 2, 7, 1 << 19, NULL, run_hand_over, NULL },
 #endif
 	{ 0 },
 };
