@@ -36,7 +36,7 @@ build_line() {
 commit() {
 	if ! git -C "${srcdir:-.}" rev-parse --short HEAD 2>/dev/null; then
 		echo unknown
-	elif ! git -C "${srcdir:-.}" diff --quiet HEAD -- numa arena pool bench; then
+	elif ! git -C "${srcdir:-.}" diff --quiet HEAD -- numa arena pool bench ':!*.txt' ':!*.csv'; then
 		echo ', changed'
 	fi | tr -d '\n'
 }

@@ -25,7 +25,7 @@ package_version() {
 
 commit() {
 	if git -C "${srcdir:-.}" rev-parse --short HEAD 2>/dev/null; then
-		git -C "${srcdir:-.}" diff --quiet HEAD -- numa arena pool bench || echo ', changed'
+		git -C "${srcdir:-.}" diff --quiet HEAD -- numa arena pool bench ':!*.txt' ':!*.csv' || echo ', changed'
 	else
 		echo none
 	fi | tr -d '\n'
