@@ -74,6 +74,21 @@ tidep_pool_gate_leave(tidep_gate_door *door, uint64_t n)
 }
 
 /*
+ * In one instruction, or a signal handler that comes between a load and a store,
+ * goes in and out and counts, would find its count undone. Only this thread
+ * writes the word, so it need not be a locked one.
+ */
+static inline void
+tidep_pool_gate_mark_busy(tidep_gate_door *door)
+{
+#ifdef __x86_64__
+	__asm__ volatile("addq %1, %0" : "+m"(*door) : "i"((int)TIDEP_GATE_BUSY) : "cc");
+#else
+	atomic_fetch_add_explicit(door, TIDEP_GATE_BUSY, memory_order_relaxed);
+#endif
+}
+
+/*
  * For the fast path: owner only, by one of its doors. false, and outside: it is
  * inside already (a signal handler has interrupted it, or there is no cache), or a
  * collector is at work, or the gate is strong: the slow way knows.
@@ -84,8 +99,7 @@ tidep_pool_gate_enter_weak(struct tidep_gate *gate, tidep_gate_door *door)
 	if (__builtin_expect(tidep_pool_gate_is_inside(gate), 0))
 		return false;
 	/* [GATE_ENTER] */
-	atomic_store_explicit(door, tidep_pool_gate_read(door) + TIDEP_GATE_BUSY,
-			      memory_order_relaxed);
+	tidep_pool_gate_mark_busy(door);
 	atomic_signal_fence(memory_order_seq_cst);
 	/* [GATE_LOOK] */
 	if (__builtin_expect(atomic_load_explicit(&gate->flag, memory_order_acquire) == 0, 1))

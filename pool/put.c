@@ -15,14 +15,14 @@
 #include "pool/misuse.h"
 #include "pool/thread.h"
 
+/* In one step, for a hook or a signal handler may be counting too: see get.c. */
 static void
 count_put(struct tide_pool *pool, struct tidep_cache *cache)
 {
 	/* Of a pool without caches, the table may have a cache of one that is gone. */
-	if (cache != NULL && cache->pool == pool)
-		tidep_count_local(&cache->counts.puts, 1);
-	else
-		tidep_count_shared(&pool->counts.puts);
+	bool has_cache = cache != NULL && cache->pool == pool;
+
+	tidep_count_shared(has_cache ? &cache->counts.puts : &pool->counts.puts);
 }
 
 /* How a life ended. */
@@ -256,11 +256,14 @@ finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct ti
 		object = tidep_pool_object_of(entry->obj);
 		tidep_pool_object_let_go(pool, &object);
 		count_put(pool, cache);
-	} else if (pool->quarantine == NULL && cache->pool == pool &&
-		   store_in_magazines(cache, entry, bin)) {
-		tidep_count_local(&cache->counts.puts, 1);
-	} else {
+	} else if (pool->quarantine != NULL ||
+		   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)) {
 		store(pool, entry->obj);
+	} else if (cache->pool != pool || cache->bin != bin || cache->top == cache->limit) {
+		tidep_pool_gate_leave(&cache->gate.puts, 0);
+		store(pool, entry->obj);
+	} else {
+		tidep_pool_push(cache, entry->obj, entry->word, entry->idle);
 	}
 }
 

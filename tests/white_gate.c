@@ -49,11 +49,15 @@ has_membarrier(void)
 static bool
 try_door(struct tidep_gate *gate, tidep_gate_door *door)
 {
-	uint64_t count = tidep_pool_gate_read(door);
-	bool is_in = tidep_pool_gate_enter_weak(gate, door, count);
+	bool is_in = tidep_pool_gate_enter_weak(gate, door);
 
-	ck_assert(tidep_pool_gate_is_inside(gate));
-	tidep_pool_gate_leave(door, is_in ? count + TIDEP_GATE_ONE : count);
+	ck_assert_int_eq(tidep_pool_gate_is_inside(gate), is_in);
+	if (is_in) {
+		/* Once inside it does not get in again, by either. */
+		ck_assert(!tidep_pool_gate_enter_weak(gate, &gate->gets));
+		ck_assert(!tidep_pool_gate_enter_weak(gate, &gate->puts));
+		tidep_pool_gate_leave(door, 1);
+	}
 	ck_assert(!tidep_pool_gate_is_inside(gate));
 	return is_in;
 }
@@ -117,10 +121,10 @@ START_TEST(a_gate_with_its_owner_inside_is_not_taken)
 	tidep_pool_gate_leave_slow(&gate);
 	ck_assert(take_and_lower(&gate));
 	/* By either door. */
-	tidep_pool_gate_enter_weak(&gate, &gate.gets, 0);
+	ck_assert(tidep_pool_gate_enter_weak(&gate, &gate.gets));
 	ck_assert(!take_and_lower(&gate));
 	tidep_pool_gate_leave(&gate.gets, 0);
-	tidep_pool_gate_enter_weak(&gate, &gate.puts, 0);
+	ck_assert(tidep_pool_gate_enter_weak(&gate, &gate.puts));
 	ck_assert(!take_and_lower(&gate));
 	tidep_pool_gate_leave(&gate.puts, 0);
 	ck_assert(take_and_lower(&gate));
@@ -253,13 +257,11 @@ work_inside(uint64_t *done)
 static bool
 work_behind(tidep_gate_door *door, uint64_t *done)
 {
-	uint64_t count = tidep_pool_gate_read(door);
-	bool is_in = tidep_pool_gate_enter_weak(&shared.gate, door, count);
-
-	if (is_in)
-		work_inside(done);
-	tidep_pool_gate_leave(door, is_in ? count + TIDEP_GATE_ONE : count);
-	return is_in;
+	if (!tidep_pool_gate_enter_weak(&shared.gate, door))
+		return false;
+	work_inside(done);
+	tidep_pool_gate_leave(door, 1);
+	return true;
 }
 
 static void
