@@ -40,6 +40,8 @@ while read -r file; do
 	.git* | .ci/*) continue ;;
 	esac
 	files=$((files + 1))
+	# A program without _SOURCES is made of the .c file of its name.
+	grep -qxF -e "${file%.c}" "$tmp/words" && continue
 	name=$file
 	while [ "$name" != . ]; do
 		grep -qxF -e "$name" "$tmp/words" && break
