@@ -22,8 +22,7 @@ allowed_for()
 	tests/pool_* | tests/white_* | tests/oom_*)
 		echo 'config\.h|[a-z_]+\.h|(numa|arena|pool)/[a-z_]+\.h'
 		;;
-	bench/*) echo '(bench/)?[a-z_]+\.h' ;;
-	*) echo '[a-z0-9_-]+\.h' ;;
+	*) echo "[a-z0-9_-]+\.h|${1%%/*}/[a-z0-9_-]+\.h" ;;
 	esac
 }
 

@@ -40,7 +40,7 @@ while read -r file; do
 	.git* | .ci/*) continue ;;
 	esac
 	files=$((files + 1))
-	# A program without _SOURCES is made of the .c file of its name.
+	# A program without SOURCES has one, of its own name.
 	grep -qxF -e "${file%.c}" "$tmp/words" && continue
 	name=$file
 	while [ "$name" != . ]; do
