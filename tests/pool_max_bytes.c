@@ -6,6 +6,7 @@
 #include "common.h"
 
 #include <poll.h>
+#include <sched.h>
 
 #define OBJECT 1000
 #define CAP    200
@@ -338,6 +339,31 @@ START_TEST(reserve_commits_memory_and_runs_no_hook)
 }
 END_TEST
 
+/* What lies idle on another node is no help to the gets here. */
+START_TEST(reserve_commits_memory_on_the_callers_node)
+{
+	tide_pool *pool;
+	void *objs[CAP];
+	cpu_set_t set;
+
+	setenv("TIDENUMA", "fake=2", 1); /* cpu 0 is on node 0 */
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(set), &set), 0);
+	pool = NEW_POOL("reserve", OBJECT, .flags = 0);
+	for (unsigned i = 0; i < CAP; i++)
+		objs[i] = tide_get_on(pool, 1);
+	tide_put_bulk(pool, objs, CAP);
+	ck_assert_int_eq(tide_pool_reserve(pool, CAP), 0);
+	for (unsigned i = 0; i < CAP; i++) {
+		objs[i] = tide_get_on(pool, 0);
+		ck_assert_msg(is_resident(objs[i]), "object %u would fault", i);
+	}
+	tide_put_bulk(pool, objs, CAP);
+	end_pool(pool);
+}
+END_TEST
+
 START_TEST(reserve_beyond_the_cap_or_the_machine_is_enomem)
 {
 	tide_pool *pool = NEW_POOL("reserve", OBJECT, .max_bytes = CAP * OBJECT);
@@ -369,6 +395,7 @@ main(void)
 		an_object_put_while_pinned_holds_its_room,
 		with_one_object_a_thread_only_races_can_fail,
 		reserve_commits_memory_and_runs_no_hook,
+		reserve_commits_memory_on_the_callers_node,
 		reserve_beyond_the_cap_or_the_machine_is_enomem,
 	};
 
