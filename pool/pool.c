@@ -425,12 +425,12 @@ tide_pool_reserve(tide_pool *pool, size_t n)
 
 	if (tidep_pool_is_reentered(pool, NULL, "a reserve"))
 		return -EDEADLK;
-	/* What is idle is committed, and is handed out first. */
 	tide_pool_stats_read(pool, &stats, sizeof(stats));
 	if (n > pool->max_objs || stats.live_objects > pool->max_objs - n)
 		return -ENOMEM;
 	tidep_pool_hide();
-	err = tidep_arena_bin_reserve(bin, n > stats.idle_objects ? n - stats.idle_objects : 0);
+	/* Beside what is idle: that may lie on other nodes, or in caches of other threads. */
+	err = tidep_arena_bin_reserve(bin, n);
 	tidep_pool_unhide();
 	return err;
 }
