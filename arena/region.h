@@ -43,12 +43,14 @@
 #define TIDEP_GRANULE_BYTES (UINT64_C(1) << TIDEP_GRANULE_SHIFT)
 #define TIDEP_STRIDE_MIN    16
 #define TIDEP_GRANULE_SLOTS (TIDEP_GRANULE_BYTES / TIDEP_STRIDE_MIN)
-/* From a granule's words to the next one's: never in one page, 11 lines on in it. */
-#define TIDEP_GRANULE_WORD_BYTES (TIDEP_GRANULE_SLOTS * sizeof(tidep_word) + 4096 + 11 * 64)
-#define TIDEP_WORDS_FROM_BYTES   (21 * 64) /* the first granule's */
-#define TIDEP_NUMBER_BITS        24
-#define TIDEP_NUMBERS_MAX        ((UINT32_C(1) << TIDEP_NUMBER_BITS) - 1)
-#define TIDEP_SPACES_MAX         32
+/* From a granule's words to the next one's: never in one page of 4 KiB, 11 lines on in it. */
+#define TIDEP_WORDS_GAP_BYTES 4096
+#define TIDEP_GRANULE_WORD_BYTES                                                                   \
+	(TIDEP_GRANULE_SLOTS * sizeof(tidep_word) + TIDEP_WORDS_GAP_BYTES + 11 * 64)
+#define TIDEP_WORDS_FROM_BYTES (21 * 64) /* the first granule's */
+#define TIDEP_NUMBER_BITS      24
+#define TIDEP_NUMBERS_MAX      ((UINT32_C(1) << TIDEP_NUMBER_BITS) - 1)
+#define TIDEP_SPACES_MAX       32
 
 struct tidep_bin;
 struct tidep_slab;

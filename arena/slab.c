@@ -206,14 +206,29 @@ find_floor(const struct tidep_slab *slab)
 	return highest == 0 ? 0 : tidep_arena_life(highest) + 1;
 }
 
+/* Makes the words read 0. Others may be at them, with a compare-and-swap that fails. */
+static void
+drop_words(const struct tidep_granule *granule)
+{
+	size_t bytes;
+	char *from;
+
+	if (tidep_numa_page_bytes() <= TIDEP_WORDS_GAP_BYTES) {
+		tidep_arena_word_pages(granule, granule->slots, &from, &bytes);
+		tidep_numa_decommit(from, bytes);
+		return;
+	}
+	/* On larger pages the neighbours' words are on them too. */
+	for (uint32_t i = 0; i < granule->slots; i++)
+		atomic_store_explicit(&granule->words[i], 0, memory_order_relaxed);
+}
+
 void
 tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *geometry)
 {
 	struct tidep_granule *granule = slab->granule;
 	uint64_t floor = find_floor(slab);
 	size_t page = tidep_numa_page_bytes();
-	size_t words_bytes;
-	char *words;
 
 	/*
 	 * [SLAB_DROP] Whoever still gets this far with a ref finds no bin; or, having
@@ -223,8 +238,7 @@ tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *g
 		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
 	if (floor > 0) {
 		granule->floor = floor;
-		tidep_arena_word_pages(granule, granule->slots, &words, &words_bytes);
-		tidep_numa_decommit(words, words_bytes);
+		drop_words(granule);
 	}
 	/* Runs of committed pages, so that untouched addresses cost no call. */
 	for (uint32_t from = 0, to;; from = to) {

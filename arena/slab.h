@@ -97,7 +97,10 @@ uint32_t tidep_arena_slab_reach(const struct tidep_slab *slab, size_t n);
 /* Decommits the committed pages on which every slot is empty; returns how many. */
 uint32_t tidep_arena_slab_trim(struct tidep_slab *slab);
 
-/* The pages that the words of a slab's first slots are on; they are no other slab's. */
+/*
+ * The pages that the words of a slab's first slots are on. They are no other slab's
+ * where pages are of TIDEP_WORDS_GAP_BYTES at most.
+ */
 void tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char **from,
 			    size_t *bytes);
 
