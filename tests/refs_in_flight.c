@@ -81,6 +81,7 @@ struct shared {
 	_Atomic int recut;    /* the second pool is where the victim's object was */
 	_Atomic int same_generation;
 	enum op op;
+	bool reissues;  /* the slot is handed out again instead, by the same pool */
 	bool in_flight; /* the actor came while the victim was inside, or might be */
 };
 
@@ -222,9 +223,31 @@ discard_slab(const void *in)
 	}
 }
 
+/* The wanted object's next life, in the same slot of the same pool. */
+static void
+reissue(void)
+{
+	unsigned i = FIRST_SLOTS / 3;
+
+	reports = 0;
+	tide_put(first, wanted);
+	actor_ended = reports == 0;
+	objs[i] = NULL;
+	if (!actor_ended)
+		return;
+	objs[i] = tide_get(first);
+	STRESS_CHECK(objs[i] != NULL, "get");
+	stamp(objs[i], FIRST_STAMP + i);
+	atomic_store(&shared->recut, objs[i] == wanted);
+}
+
 static void
 interfere(void)
 {
+	if (shared->reissues) {
+		reissue();
+		return;
+	}
 	/* One empty slab is kept: not the wanted one. */
 	discard_slab(objs[OBJECTS - 1]);
 	discard_slab(wanted);
@@ -272,7 +295,7 @@ finish(void)
 		check_ends();
 	STRESS_CHECK(tide_check() == 0, "tide_check");
 	reports = 0;
-	for (unsigned i = 0; i < SECOND_SLOTS; i++) {
+	for (unsigned i = 0; i < SECOND_SLOTS && !shared->reissues; i++) {
 		STRESS_CHECK(tide_ref_is_live(second, second_refs[i]), "a life was ended");
 		STRESS_CHECK(stamp_of(seconds[i]) == SECOND_STAMP + i, "an object was written to");
 		STRESS_CHECK(tide_put_ref(second, second_refs[i]) == 0, "a life was ended");
@@ -334,8 +357,9 @@ be_victim(void *unused)
 	(void)unused;
 	atomic_store(&shared->tid, (int)syscall(SYS_gettid));
 	while (read(victim_orders[0], &op, 1) == 1) {
-		/* A cache with a magazine, so that the call may be a hit. */
-		tide_put(first, warm);
+		/* A cache with a magazine, so that the call may be a hit; or else none. */
+		if (!shared->reissues)
+			tide_put(first, warm);
 		reports = 0;
 		atomic_store(&shared->returned, 0);
 		__asm__ volatile("int3" ::: "memory");
@@ -343,6 +367,8 @@ be_victim(void *unused)
 		atomic_store(&shared->returned, 1);
 		__asm__ volatile("int3" ::: "memory");
 		put_reports = reports;
+		if (shared->reissues)
+			tide_put(first, warm);
 		if (pinned != NULL) {
 			STRESS_CHECK(pinned == wanted, "pinned another object");
 			STRESS_CHECK(!shared->in_flight || !atomic_load(&shared->recut),
@@ -504,11 +530,12 @@ was_before(const uint64_t *rips, unsigned at)
 }
 
 static void
-attack(enum op op)
+attack(enum op op, bool reissues)
 {
 	static uint64_t rips[STEPS_MAX];
 	unsigned steps, stops = 0, recuts = 0;
 
+	shared->reissues = reissues;
 	/* Once at full speed: the linker binds what is called. */
 	try_stop(op, 0, true, NULL);
 	atomic_store(&shared->same_generation, 0);
@@ -520,9 +547,10 @@ attack(enum op op)
 		stops++;
 		recuts += atomic_load(&shared->recut) != 0;
 	}
-	printf("%s: %u instructions, stopped at %u of them, memory cut anew in %u, %d with the "
+	printf("%s: %u instructions, stopped at %u of them, %s in %u, %d with the "
 	       "same generation\n",
-	       op_names[op], steps, stops, recuts, atomic_load(&shared->same_generation));
+	       op_names[op], steps, stops, reissues ? "slot reissued" : "memory cut anew", recuts,
+	       atomic_load(&shared->same_generation));
 	fflush(stdout);
 	if (recuts == 0)
 		give_up("the memory never was cut anew: nothing was tried");
@@ -589,7 +617,10 @@ main(int argc, char **argv)
 			kill(child, SIGKILL);
 			return STRESS_SKIP;
 		}
-		attack(op);
+		attack(op, false);
+		/* A stale pointer cannot be told from its next owner's; a ref can. */
+		if (op == PIN || op == PUT_REF)
+			attack(op, true);
 		end_child();
 	}
 	return 0;
