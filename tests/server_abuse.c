@@ -173,7 +173,7 @@ send_a_broken_one(struct client *client)
 static void
 take_nothing(struct client *client)
 {
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 1000; i++)
 		put_text(client, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
 	pause_a_little(client);
 }

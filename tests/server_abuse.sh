@@ -28,6 +28,8 @@ somebody_was_idle() {
 	[ "${n:-0}" -gt 0 ]
 }
 
+# What is put back with fewer bytes to clear than were written is found, and aborts.
+export TIDEDEBUG=verifyreset=1
 for allocator in pool malloc; do
 	# With so short a timeout it sweeps a hundred times a second.
 	start --threads=3 --allocator=$allocator --max-body=300000 --idle-timeout=0.04 --grace=1

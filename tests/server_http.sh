@@ -47,6 +47,7 @@ make_files() {
 	head -c 16368 "$work/numbers" >"$work/block"
 	head -c 16369 "$work/numbers" >"$work/above"
 	head -c 200000 "$work/noise" >"$work/random"
+	head -c 80000 "$work/noise" >"$work/some"
 	head -c $limit "$work/numbers" >"$work/most"
 	head -c $((limit + 1)) "$work/numbers" >"$work/too-much"
 	[ "$(stat -c %s "$work/random")" -eq 200000 ] || give_up "too little noise"
@@ -178,6 +179,8 @@ keep_alive() {
 	connects_are 3 -0 "${out[@]}" "$url/health/live" "$url/metrics" "$url/health/ready"
 	connects_are 1 -0 -H 'Connection: keep-alive' "${out[@]}" \
 		"$url/health/live" "$url/metrics" "$url/health/ready"
+	expect 200 "keep-alive in 1.0" -0 -H 'Connection: keep-alive' "$url/health/live"
+	has_header Connection keep-alive
 
 	raw "$get\r\n\r\n\r\n${get}\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n${get}Connection: close\r\n\r\n" ||
 		fail "$allocator: requests in one go: $?"
@@ -198,6 +201,7 @@ head_requests() {
 	raw 'HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n\001\r\n\r\n' ||
 		fail "$allocator: HEADs in one go: $?"
 	answers_are 200 404 400
+	! grep -q '^# HELP\|no such' "$work/answer" || fail "$allocator: a HEAD is answered with a body"
 	# The last one is no HEAD: its body must be there.
 	[ "$(tr -d '\r' <"$work/answer" | sed '1,/^HTTP.* 400/d; 1,/^$/d' | wc -l)" -eq 1 ] ||
 		fail "$allocator: a 400 after a HEAD has no body"
@@ -260,6 +264,9 @@ no_memory() {
 	comes_back above 3
 	expect 503 "a body beyond --max-io" --data-binary "@$work/random" "$url/compress"
 	comes_back above 3
+	# Here it is the frame that does not fit: zstd is stopped in the middle.
+	expect 503 "a frame beyond --max-io" --data-binary "@$work/some" "$url/compress?level=1"
+	comes_back above 9
 	stop
 }
 
