@@ -266,6 +266,7 @@ no_memory() {
 	comes_back above 3
 	# Here it is the frame that does not fit: zstd is stopped in the middle.
 	expect 503 "a frame beyond --max-io" --data-binary "@$work/some" "$url/compress?level=1"
+	[ "$(tr -d '\0' <"$work/body")" = "no memory for the answer" ] || fail "a 503 with part of a frame"
 	comes_back above 9
 	stop
 }
