@@ -2,6 +2,7 @@
 /* The bare stack as a shared library. */
 #include "bench/bare.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -21,6 +22,36 @@ bare_put(void *obj)
 	bare_push(&stack, obj);
 }
 
+static __thread char *first_obj __attribute__((tls_model("initial-exec")));
+static __thread _Atomic uint64_t *words __attribute__((tls_model("initial-exec")));
+
+/* Apart from the objects, and found by arithmetic, as tidepool's are. */
+static _Atomic uint64_t *
+word_of(const void *obj)
+{
+	return &words[(size_t)((const char *)obj - first_obj) / BARE_OBJECT_BYTES];
+}
+
+EXPORT void *
+bare_rmw_get(void)
+{
+	void *obj = bare_pop(&stack);
+
+	atomic_store_explicit(word_of(obj), 1, memory_order_release);
+	return obj;
+}
+
+EXPORT void
+bare_rmw_put(void *obj)
+{
+	uint64_t was = 1;
+
+	if (!atomic_compare_exchange_strong_explicit(word_of(obj), &was, 0, memory_order_acq_rel,
+						     memory_order_relaxed))
+		abort();
+	bare_push(&stack, obj);
+}
+
 /* What a thread is given is never freed: the program ends soon. */
 EXPORT int
 bare_fill(struct bare_stack *into)
@@ -37,5 +68,9 @@ bare_fill(struct bare_stack *into)
 EXPORT int
 bare_thread_start(void)
 {
-	return bare_fill(&stack);
+	if (bare_fill(&stack) != 0)
+		return -1;
+	first_obj = stack.at[0];
+	words = calloc(BARE_OBJS, sizeof(*words));
+	return words == NULL ? -1 : 0;
 }

@@ -35,6 +35,14 @@ bare_push(struct bare_stack *stack, void *obj)
 void *bare_get(void);
 void bare_put(void *obj);
 
+/*
+ * The same again, where a get marks the object in a word of its own and a put takes
+ * it back with one compare-and-swap: what tidepool's puts cannot do without, and
+ * nothing else of tidepool.
+ */
+void *bare_rmw_get(void);
+void bare_rmw_put(void *obj);
+
 /* Fills the calling thread's stack, once. 0 or -1: no memory. */
 int bare_fill(struct bare_stack *stack);
 int bare_thread_start(void);

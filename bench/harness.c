@@ -15,6 +15,8 @@
  *                          pre-allocated; no checks. Behind calls into a shared library,
  *                          as tidepool is: what the acceptance lines speak of
  *         bare-inline      the same inlined into the loops
+ *         bare-rmw         as bare, and a get marks the object's word, a put takes it
+ *                          back by one compare-and-swap: what exact puts cost at least
  *         glibc            malloc; clear and free
  *         mimalloc         mi_malloc; clear and mi_free
  *         glibc-calloc     calloc; free: what a get returns is zero, as with tidepool;

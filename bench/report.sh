@@ -132,5 +132,7 @@ END {
 	accept_ratio("hand-over, 4 threads, to the best of the two, at most 0.7",
 		     "hand-over/4", 0.7, 0, "glibc", "mimalloc")
 	accept_ratio("burst, 4 threads, to bare, at most 1.5", "burst/4", 1.5, 0, "bare")
+	accept_ratio("burst, 4 threads, to bare with one read-modify-write a put, at most 1.5",
+		     "burst/4", 1.5, 0, "bare-rmw")
 }
 ' "$1"

@@ -12,7 +12,7 @@ set -eu
 
 csv=$1
 rounds=$2
-contenders='rmw bare bare-inline tidepool glibc glibc-calloc mimalloc mimalloc-calloc'
+contenders='rmw bare bare-rmw bare-inline tidepool glibc glibc-calloc mimalloc mimalloc-calloc'
 
 # The value of a field of lscpu.
 cpu() {

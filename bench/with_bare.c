@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* Contender bare: the thread-local stack behind a shared library's calls. */
+/*
+ * Contender bare: the thread-local stack behind a shared library's calls; with
+ * CONTENDER_RMW, bare-rmw: the one whose puts are a compare-and-swap too.
+ */
 #include "bench/bare.h"
 #include "bench/harness.h"
 
 #define CONTENDER_HANDS_OVER 0
 
+#ifdef CONTENDER_RMW
+const char bench_contender[] = "bare-rmw";
+#define GET bare_rmw_get
+#define PUT bare_rmw_put
+#else
 const char bench_contender[] = "bare";
+#define GET bare_get
+#define PUT bare_put
+#endif
 
 static inline void *
 contender_get(void)
 {
-	return bare_get();
+	return GET();
 }
 
 static inline void
 contender_put(void *obj)
 {
-	bare_put(obj);
+	PUT(obj);
 }
 
 #include "bench/cells.h"
