@@ -46,6 +46,7 @@ struct tidep_cache {
 	struct tidep_magazine *previous; /* the gate's; empty or full, or NULL */
 	struct tidep_run fresh;          /* the gate's: claimed slots nobody was given yet */
 	struct tide_pool *pool;          /* owner reads; registry lock writes; NULL: unbound */
+	bool is_orphan;                  /* registry lock: its thread is not in this child */
 	unsigned home;                   /* owner: which of the pool's depots bin is in */
 	struct tidep_cache *next, *prev; /* registry lock: of the pool, or free */
 	struct tidep_magazine *remote[]; /* the gate's: a partial batch for each other node */
@@ -67,11 +68,17 @@ struct tidep_table {
 struct tidep_thread {
 	struct tidep_table *shown; /* own, or one without any caches */
 	struct tidep_table *own;
-	uint32_t depth; /* how often it is hidden now */
-	bool exited;    /* its exit hook has run: no caches any more */
+	_Atomic uint32_t depth; /* how often it is hidden now; a fork looks at it, */
+	_Atomic uint32_t hands; /* and at how many objects it has in hand */
+	bool exited;            /* its exit hook has run: no caches any more */
+	bool is_listed;         /* a fork finds it; if not it is a stray while hidden */
+	bool is_stray;
+	struct tidep_thread *next, *prev; /* fork.c's lock */
 };
 
 static_assert(sizeof(struct tidep_thread) <= 64, "dlopen has little room for TLS");
+
+extern struct tidep_table tidep_pool_no_table;
 
 /* Stands for every cache that is not there: always inside, never entered. */
 extern struct tidep_cache tidep_pool_no_cache;

@@ -91,12 +91,8 @@ tidep_pool_gate_make_strong(struct tidep_gate *gate)
 }
 
 bool
-tidep_pool_gate_try_take(struct tidep_gate *gate)
+tidep_pool_gate_is_left(const struct tidep_gate *gate)
 {
-	/* [GATE_TAKE_ACKED] Acquire: pairs with the release of GATE_ACK. */
-	if (tidep_pool_gate_is_strong() &&
-	    atomic_load_explicit(&gate->acked, memory_order_acquire) == 0)
-		return false;
 	/*
 	 * [GATE_TAKE] Acquire (and more, for strong gates): pairs with LEAVE's release.
 	 * Two looks are as good as one: who comes in by either door after the barrier
@@ -105,6 +101,16 @@ tidep_pool_gate_try_take(struct tidep_gate *gate)
 	return ((atomic_load_explicit(&gate->gets, memory_order_seq_cst) |
 		 atomic_load_explicit(&gate->puts, memory_order_seq_cst)) &
 		TIDEP_GATE_BUSY) == 0;
+}
+
+bool
+tidep_pool_gate_try_take(const struct tidep_gate *gate)
+{
+	/* [GATE_TAKE_ACKED] Acquire: pairs with the release of GATE_ACK. */
+	if (tidep_pool_gate_is_strong() &&
+	    atomic_load_explicit(&gate->acked, memory_order_acquire) == 0)
+		return false;
+	return tidep_pool_gate_is_left(gate);
 }
 
 void

@@ -144,7 +144,9 @@ void tidep_pool_gate_raise(struct tidep_gate *gate);
 /* false: no membarrier (any more): all gates there are have to be made strong. */
 bool tidep_pool_gate_barrier(void);
 void tidep_pool_gate_make_strong(struct tidep_gate *gate);
-bool tidep_pool_gate_try_take(struct tidep_gate *gate);
+bool tidep_pool_gate_try_take(const struct tidep_gate *gate);
+/* Is the owner outside? For who waits until it is, with the gate raised. */
+bool tidep_pool_gate_is_left(const struct tidep_gate *gate);
 void tidep_pool_gate_lower(struct tidep_gate *gate);
 
 #endif

@@ -365,16 +365,20 @@ get_slow(struct tide_pool *pool, int node)
 {
 	struct find find = { .pool = pool };
 	enum found found;
+	void *obj;
 
 	if (tidep_pool_is_reentered(pool, NULL, "a get")) {
 		errno = EDEADLK;
 		return NULL;
 	}
+	tidep_pool_hand_fill();
 	tidep_pool_hide();
 	find.cache = tidep_pool_cache_bind(pool);
 	if (atomic_load_explicit(&pool->closing, memory_order_relaxed)) {
 		tidep_pool_unhide();
-		return fail(&find, ESHUTDOWN);
+		obj = fail(&find, ESHUTDOWN);
+		tidep_pool_hand_empty();
+		return obj;
 	}
 	if (node >= 0) {
 		find.home = (unsigned)node;
@@ -384,7 +388,9 @@ get_slow(struct tide_pool *pool, int node)
 	}
 	found = find_object(&find);
 	tidep_pool_unhide();
-	return hand_out(&find, found);
+	obj = hand_out(&find, found);
+	tidep_pool_hand_empty();
+	return obj;
 }
 
 __attribute__((noinline)) void *

@@ -76,6 +76,18 @@ tide_set_misuse_handler(handler_fn *fn, void *arg)
 	pthread_mutex_unlock(&setter_lock);
 }
 
+void
+tidep_pool_misuse_lock(void)
+{
+	pthread_mutex_lock(&setter_lock);
+}
+
+void
+tidep_pool_misuse_unlock(void)
+{
+	pthread_mutex_unlock(&setter_lock);
+}
+
 static handler_fn *
 current_handler(void **arg)
 {

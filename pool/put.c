@@ -285,12 +285,14 @@ tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used)
 	}
 	was = atomic_load_explicit(entry.word, memory_order_acquire);
 	entry.idle = was + pool->put_step;
+	tidep_pool_hand_fill();
 	if (tidep_arena_bin_of(granule) != cache->bin || !tidep_arena_can_put(was, pool->end_life))
 		tidep_pool_put_slow(pool, obj, used, 0);
 	else if (!tidep_arena_slot_put(entry.word, was, pool->put_step))
 		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));
 	else
 		finish_hooked(pool, cache, cache->bin, &entry, used);
+	tidep_pool_hand_empty();
 	errno = saved;
 }
 
@@ -301,17 +303,21 @@ tidep_pool_put_ref_hooked(struct tide_pool *pool, tide_ref ref, size_t used)
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_object object;
 	int saved = errno;
+	bool is_ours;
 
 	if (used > pool->object_bytes || tidep_pool_gate_is_inside(&cache->gate) ||
 	    tidep_pool_ref_life(ref) >= pool->end_life ||
 	    !tidep_pool_ref_find(pool, ref, &object) ||
-	    tidep_arena_bin_of(object.granule) != cache->bin ||
-	    !tidep_arena_slot_put(object.entry.word, live, pool->put_step))
+	    tidep_arena_bin_of(object.granule) != cache->bin)
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	object.entry.idle = live + pool->put_step;
-	finish_hooked(pool, cache, cache->bin, &object.entry, used);
+	tidep_pool_hand_fill();
+	is_ours = tidep_arena_slot_put(object.entry.word, live, pool->put_step);
+	if (is_ours)
+		finish_hooked(pool, cache, cache->bin, &object.entry, used);
+	tidep_pool_hand_empty();
 	errno = saved;
-	return 0;
+	return is_ours ? 0 : tidep_pool_put_ref_slow(pool, ref, used);
 }
 
 __attribute__((noinline)) void
@@ -321,8 +327,10 @@ tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t lif
 
 	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a put"))
 		return;
+	tidep_pool_hand_fill();
 	if (find_and_end(pool, obj, used, life, TIDEP_LEAVING) == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, obj, used);
+	tidep_pool_hand_empty();
 	errno = saved;
 }
 
@@ -342,9 +350,11 @@ tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used)
 		report_overflow(pool, object.entry.obj, used);
 		return -EINVAL;
 	}
+	tidep_pool_hand_fill();
 	ended = end_life(pool, object.entry.word, object.life, TIDEP_LEAVING);
 	if (ended == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, object.entry.obj, used);
+	tidep_pool_hand_empty();
 	errno = saved;
 	return ended == ENDED_NOT ? -ESTALE : 0;
 }
@@ -380,7 +390,9 @@ tide_discard(tide_pool *pool, void *obj)
 
 	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a discard"))
 		return;
+	tidep_pool_hand_fill();
 	if (find_and_end(pool, obj, 0, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
 		tidep_pool_object_discard(pool, obj);
+	tidep_pool_hand_empty();
 	errno = saved;
 }

@@ -87,24 +87,33 @@ tide_ref_is_live(const tide_pool *pool, tide_ref ref)
 	return find_ref(pool, ref, &object) && tidep_pool_is_live(&object);
 }
 
-/* Takes the caller's pin off; the last one of an object that was put puts it. */
-static bool
-unpin(struct tide_pool *pool, void *obj, tidep_word *word)
+/* The last pin of an object that was put is off: it is in hand now. All of it is reset. */
+static void
+end_pinned(struct tide_pool *pool, void *obj, uint64_t was)
 {
 	int saved = errno;
-	uint64_t was;
 
-	if (!tidep_arena_slot_unpin(word, &was))
-		return false;
-	if (tidep_arena_pins(was) > 1 || tidep_arena_state(was) == TIDEP_LIVE)
-		return true;
-	/* All of it: who had it pinned may have written anywhere. */
+	/* Who had it pinned may have written anywhere. */
 	if (tidep_arena_state(was) == TIDEP_LEAVING)
 		tidep_pool_object_put(pool, obj, pool->object_bytes);
 	else
 		tidep_pool_object_discard(pool, obj);
 	errno = saved;
-	return true;
+}
+
+/* Takes the caller's pin off. false: it has none. */
+static bool
+unpin(struct tide_pool *pool, void *obj, tidep_word *word)
+{
+	bool was_pinned;
+	uint64_t was;
+
+	tidep_pool_hand_fill();
+	was_pinned = tidep_arena_slot_unpin(word, &was);
+	if (was_pinned && tidep_arena_pins(was) == 1 && tidep_arena_state(was) != TIDEP_LIVE)
+		end_pinned(pool, obj, was);
+	tidep_pool_hand_empty();
+	return was_pinned;
 }
 
 void

@@ -11,11 +11,12 @@
 #include <stdlib.h>
 
 #include "numa/topo.h"
+#include "pool/fork.h"
 #include "pool/thread.h"
 
 struct tidep_env tidep_pool_env;
 
-enum step { STEP_ENV, STEP_TOPO, STEP_ARENA, STEP_THREADS, STEP_GATE, STEP_DONE };
+enum step { STEP_ENV, STEP_TOPO, STEP_ARENA, STEP_THREADS, STEP_GATE, STEP_FORK, STEP_DONE };
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic bool is_started;
@@ -52,10 +53,24 @@ do_step(enum step step)
 		tidep_pool_gate_start();
 		tidep_pool_magazines_init(tidep_numa_topo.nodes);
 		return 0;
+	case STEP_FORK:
+		return tidep_pool_fork_start();
 	case STEP_DONE:
 		break;
 	}
 	return 0;
+}
+
+void
+tidep_pool_start_lock(void)
+{
+	pthread_mutex_lock(&start_lock);
+}
+
+void
+tidep_pool_start_unlock(void)
+{
+	pthread_mutex_unlock(&start_lock);
 }
 
 int

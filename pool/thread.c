@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "numa/here.h"
 #include "numa/record.h"
 #include "numa/topo.h"
+#include "pool/fork.h"
 #include "pool/misuse.h"
 
 #define TABLE_COUNT_MIN 16
@@ -23,39 +25,17 @@ static struct tidep_bin no_bin;
 /* Nobody ever enters it, so nothing in it is ever written. */
 struct tidep_cache tidep_pool_no_cache = { .gate = { .gets = TIDEP_GATE_BUSY }, .bin = &no_bin };
 
-static struct tidep_table no_table; /* count 0, for threads without one */
+struct tidep_table tidep_pool_no_table; /* count 0, for threads without one */
 
-__thread struct tidep_thread tidep_pool_self = { .shown = &no_table, .own = &no_table };
+__thread struct tidep_thread tidep_pool_self = { .shown = &tidep_pool_no_table,
+						 .own = &tidep_pool_no_table };
 
 static pthread_key_t exit_key;
+static _Atomic bool has_exit_key;
 static struct tidep_cache *free_caches; /* registry lock */
 static _Atomic unsigned threads;
 
-/* ---- slow paths ----------------------------------------------------------- */
-
-void
-tidep_pool_hide(void)
-{
-	tidep_pool_self.depth++;
-	tidep_pool_self.shown = &no_table;
-	/* A handler on this thread sees both before whatever comes next. */
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
-void
-tidep_pool_unhide(void)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-	if (tidep_pool_self.depth == 1)
-		tidep_pool_self.shown = tidep_pool_self.own;
-	tidep_pool_self.depth--;
-}
-
-bool
-tidep_pool_is_hidden(void)
-{
-	return tidep_pool_self.depth > 0;
-}
+/* ---- re-entry ------------------------------------------------------------- */
 
 bool
 tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const char *what)
@@ -89,8 +69,7 @@ grow_table(uint32_t index)
 		return old;
 	while (count <= index)
 		count *= 2;
-	/* The destructor runs for threads whose value is not NULL. */
-	if (old == &no_table && pthread_setspecific(exit_key, &no_table) != 0)
+	if (!tidep_pool_self.is_listed)
 		return NULL;
 	table = tidep_numa_record_alloc(sizeof(*table) + count * sizeof(struct tidep_cache *));
 	if (table == NULL)
@@ -100,7 +79,7 @@ grow_table(uint32_t index)
 	for (uint32_t i = old->count; i < count; i++)
 		table->at[i] = &tidep_pool_no_cache;
 	tidep_pool_self.own = table;
-	if (old == &no_table)
+	if (old == &tidep_pool_no_table)
 		atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
 	else
 		tidep_numa_record_free(old);
@@ -264,17 +243,34 @@ tidep_pool_cache_move_home(struct tidep_cache *cache, unsigned home)
 	return_fresh(&fresh);
 }
 
-/* Raises the gates of all the pool's caches; are they to be trusted then? */
+/* Calls fn for the gate of each cache of the pool. */
+static void
+each_gate_locked(struct tide_pool *pool, void (*fn)(struct tidep_gate *gate))
+{
+	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
+		fn(&cache->gate);
+}
+
+static void
+each_gate_of_all_locked(void (*fn)(struct tidep_gate *gate))
+{
+	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
+		each_gate_locked(pool, fn);
+}
+
+/* The barrier behind the raising of gates; without one they are all made strong. */
+static void
+meet_owners_locked(void)
+{
+	if (!tidep_pool_gate_barrier())
+		each_gate_of_all_locked(tidep_pool_gate_make_strong);
+}
+
 static void
 raise_all_locked(struct tide_pool *pool)
 {
-	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
-		tidep_pool_gate_raise(&cache->gate);
-	if (tidep_pool_gate_barrier())
-		return;
-	for (pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
-		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
-			tidep_pool_gate_make_strong(&cache->gate);
+	each_gate_locked(pool, tidep_pool_gate_raise);
+	meet_owners_locked();
 }
 
 /* To the depots, until there is no memory for a magazine. */
@@ -336,6 +332,54 @@ tidep_pool_caches_look_locked(struct tide_pool *pool,
 	return passed;
 }
 
+/* ---- fork ------------------------------------------------------------------ */
+
+void
+tidep_pool_caches_stop_locked(void)
+{
+	each_gate_of_all_locked(tidep_pool_gate_raise);
+	meet_owners_locked();
+	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
+		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
+			while (cache != tidep_pool_own_cache(pool) &&
+			       !tidep_pool_gate_is_left(&cache->gate))
+				sched_yield();
+}
+
+void
+tidep_pool_caches_go_on_locked(void)
+{
+	each_gate_of_all_locked(tidep_pool_gate_lower);
+}
+
+void
+tidep_pool_caches_orphan_locked(void)
+{
+	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
+		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
+			cache->is_orphan = cache != tidep_pool_own_cache(pool);
+	tidep_pool_caches_go_on_locked();
+	atomic_store_explicit(&threads, tidep_pool_self.own != &tidep_pool_no_table,
+			      memory_order_relaxed);
+}
+
+void
+tidep_pool_caches_adopt_locked(struct tide_pool *pool)
+{
+	struct tidep_cache *next;
+
+	for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = next) {
+		next = cache->next;
+		if (!cache->is_orphan)
+			continue;
+		cache->is_orphan = false;
+		tidep_pool_cache_empty_taken(cache);
+		tidep_pool_cache_unbind_locked(cache);
+		cache->next = free_caches;
+		free_caches = cache;
+	}
+}
+
 /* ---- flush and exit ------------------------------------------------------- */
 
 /*
@@ -383,10 +427,12 @@ exit_thread(void *unused)
 
 	(void)unused;
 	tidep_pool_self.exited = true;
-	tidep_pool_self.shown = &no_table;
-	tidep_pool_self.own = &no_table;
-	if (table == &no_table)
+	tidep_pool_self.shown = &tidep_pool_no_table;
+	tidep_pool_self.own = &tidep_pool_no_table;
+	if (table == &tidep_pool_no_table) {
+		tidep_pool_thread_unlist();
 		return;
+	}
 	tidep_pool_hide();
 	tidep_pool_registry_lock();
 	(void)empty_caches_locked(table, true);
@@ -403,11 +449,24 @@ exit_thread(void *unused)
 	tidep_pool_registry_unlock();
 	tidep_numa_record_free(table);
 	tidep_pool_unhide();
+	tidep_pool_thread_unlist();
 	atomic_fetch_sub_explicit(&threads, 1, memory_order_relaxed);
+}
+
+bool
+tidep_pool_thread_will_exit(void)
+{
+	/* The destructor runs for threads whose value is not NULL. */
+	return atomic_load_explicit(&has_exit_key, memory_order_acquire) &&
+	       pthread_setspecific(exit_key, &tidep_pool_no_table) == 0;
 }
 
 int
 tidep_pool_threads_start(void)
 {
-	return pthread_key_create(&exit_key, exit_thread) == 0 ? 0 : -ENOMEM;
+	if (pthread_key_create(&exit_key, exit_thread) != 0)
+		return -ENOMEM;
+	/* Release: pairs with the acquire of whoever uses the key. */
+	atomic_store_explicit(&has_exit_key, true, memory_order_release);
+	return 0;
 }

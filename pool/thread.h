@@ -21,6 +21,10 @@ int tidep_pool_threads_start(void);
 void tidep_pool_hide(void);
 void tidep_pool_unhide(void);
 
+/* For fork.c: out of the list of threads, from the exit hook; will that hook run? */
+void tidep_pool_thread_unlist(void);
+bool tidep_pool_thread_will_exit(void);
+
 /* Is this thread between the two? Then whoever asks has interrupted it. */
 bool tidep_pool_is_hidden(void);
 
@@ -36,6 +40,28 @@ static inline struct tidep_cache *
 tidep_pool_own_cache(const struct tide_pool *pool)
 {
 	return tidep_pool_cache_in(tidep_pool_self.own, pool);
+}
+
+/*
+ * An object is in this thread's hand, out of every magazine, while hooks may run:
+ * from before it is taken to after it is counted. For a fork in the middle of that.
+ */
+static inline void
+tidep_pool_hand_fill(void)
+{
+	_Atomic uint32_t *hands = &tidep_pool_self.hands;
+
+	atomic_store_explicit(hands, atomic_load_explicit(hands, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static inline void
+tidep_pool_hand_empty(void)
+{
+	_Atomic uint32_t *hands = &tidep_pool_self.hands;
+
+	atomic_store_explicit(hands, atomic_load_explicit(hands, memory_order_relaxed) - 1,
+			      memory_order_relaxed);
 }
 
 /* The caller's cache of the pool, bound; NULL: it has to do without. Hidden. */
@@ -88,6 +114,16 @@ tidep_pool_cache_unload(struct tidep_cache *cache)
  */
 void tidep_pool_drain(struct tide_pool *pool);
 void tidep_pool_drain_locked(struct tide_pool *pool, bool by_force);
+
+/*
+ * For fork(), with no slow path under way: all owners but the caller stay outside
+ * their caches until they are let go on. In the child all caches but the caller's
+ * are orphans, and are adopted later: emptied, and free for other threads.
+ */
+void tidep_pool_caches_stop_locked(void);
+void tidep_pool_caches_go_on_locked(void);
+void tidep_pool_caches_orphan_locked(void);
+void tidep_pool_caches_adopt_locked(struct tide_pool *pool);
 
 /*
  * For tide_check(), while nobody is at work: holds the gates of all the pool's
