@@ -16,16 +16,32 @@ if [ -z "$shown" ] || [ "$shown" != "$real" ]; then
 	status=1
 fi
 
+# named_in DOC: the files of the tree that it names, ones that are made up left out.
+named_in()
+{
+	grep -oE '\b(numa|arena|pool|tests|bench|models|examples|scripts)/[A-Za-z0-9_./-]+' "$1" |
+		sed 's/[.]$//' | grep -v '_$' | sort -u
+}
+
+missing()
+{
+	named_in "$srcdir/$1" | while read -r name; do
+		for file in "$name" "$name.c" "$name.h" "$name.sh"; do
+			[ ! -e "$srcdir/$file" ] || continue 2
+		done
+		echo "$1 names $name, which does not exist"
+	done
+}
+
 for doc in README.md DESIGN.md HACKING.md NEWS.md; do
 	if grep -n '@[A-Z][A-Z_]*@' "$srcdir/$doc"; then
 		echo "$doc: the above was never filled in"
 		status=1
 	fi
-	for name in $(grep -oE '\b(numa|arena|pool|tests|bench|models|examples|scripts)/[A-Za-z0-9_./-]+' \
-		"$srcdir/$doc" | sed 's/[.]$//' | sort -u); do
-		case $name in *_) continue ;; esac
-		[ -e "$srcdir/$name" ] || [ -e "$srcdir/$name.c" ] || [ -e "$srcdir/$name.h" ] ||
-			[ -e "$srcdir/$name.sh" ] || { echo "$doc names $name, which does not exist" && status=1; }
-	done
+	wrong=$(missing "$doc")
+	if [ -n "$wrong" ]; then
+		echo "$wrong"
+		status=1
+	fi
 done
 exit $status
