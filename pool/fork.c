@@ -36,19 +36,23 @@ depth_of(const struct tidep_thread *thread)
 static void
 set_depth(struct tidep_thread *self, uint32_t depth)
 {
-	/* Release: whoever forks, and sees 0, sees all that was done. */
-	atomic_store_explicit(&self->depth, depth, memory_order_release);
-	/* Without membarrier the store has to be seen before attention is looked at. */
+	/*
+	 * Release: whoever forks, and sees 0, sees all that was done. Without membarrier
+	 * it has to be seen before attention is looked at.
+	 */
 	if (tidep_pool_gate_is_strong())
-		atomic_thread_fence(memory_order_seq_cst);
+		atomic_exchange_explicit(&self->depth, depth, memory_order_seq_cst);
+	else
+		atomic_store_explicit(&self->depth, depth, memory_order_release);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
 static bool
 attention_is_wanted(void)
 {
+	/* Acquire: pairs with the release of resume() and adopt_orphans(). */
 	return __builtin_expect(
-		atomic_load_explicit(&tidep_pool_attention, memory_order_acquire) != 0, 0);
+		atomic_load_explicit(&tidep_pool_attention, memory_order_seq_cst) != 0, 0);
 }
 
 /* Puts the thread into the list, from which its exit hook takes it; or else it is a stray. */
