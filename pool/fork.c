@@ -47,6 +47,18 @@ set_depth(struct tidep_thread *self, uint32_t depth)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+/*
+ * In this order: a signal handler that comes between the two finds the table, and
+ * nothing begun yet; the other way round its own unhide would show it again.
+ */
+static void
+enter_depth(struct tidep_thread *self, uint32_t depth)
+{
+	set_depth(self, depth);
+	self->shown = &tidep_pool_no_table;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 static bool
 attention_is_wanted(void)
 {
@@ -98,10 +110,7 @@ tidep_pool_hide(void)
 	struct tidep_thread *self = &tidep_pool_self;
 	uint32_t depth = depth_of(self) + 1;
 
-	self->shown = &tidep_pool_no_table;
-	/* A handler on this thread sees that before whatever comes next. */
-	atomic_signal_fence(memory_order_seq_cst);
-	set_depth(self, depth);
+	enter_depth(self, depth);
 	if (depth > 1)
 		return;
 	if (__builtin_expect(!self->is_listed, 0))
@@ -146,24 +155,31 @@ adopt_orphans(void)
 	atomic_store_explicit(&tidep_pool_attention, 0, memory_order_release);
 }
 
-void
-tidep_pool_attend(void)
+/* Nobody waits for us while we wait: hidden again only with the lock. */
+static void
+wait_for_fork_lock(struct tidep_thread *self)
 {
-	struct tidep_thread *self = &tidep_pool_self;
+	bool was_stray = self->is_stray;
 
-	while (attention_is_wanted()) {
-		bool was_stray = self->is_stray;
-
-		/* Out of the way, so that nobody waits for us. */
-		self->is_stray = false;
+	for (;;) {
 		if (was_stray)
 			atomic_fetch_sub_explicit(&strays, 1, memory_order_release);
 		set_depth(self, 0);
-		pthread_mutex_lock(&fork_lock);
-		set_depth(self, 1);
+		sched_yield();
+		/* In this order, for a signal handler that comes with the lock taken. */
+		enter_depth(self, 1);
 		if (was_stray)
 			atomic_fetch_add_explicit(&strays, 1, memory_order_seq_cst);
-		self->is_stray = was_stray;
+		if (pthread_mutex_trylock(&fork_lock) == 0)
+			return;
+	}
+}
+
+void
+tidep_pool_attend(void)
+{
+	while (attention_is_wanted()) {
+		wait_for_fork_lock(&tidep_pool_self);
 		if (atomic_load_explicit(&tidep_pool_attention, memory_order_relaxed) ==
 		    TIDEP_ATTENTION_ORPHANS)
 			adopt_orphans();
@@ -218,9 +234,7 @@ prepare(void)
 	tidep_pool_start_lock();
 	tidep_pool_misuse_lock();
 	pthread_mutex_lock(&fork_lock);
-	self->shown = &tidep_pool_no_table;
-	atomic_signal_fence(memory_order_seq_cst);
-	set_depth(self, 1);
+	enter_depth(self, 1);
 	if (atomic_load_explicit(&tidep_pool_attention, memory_order_relaxed) != 0)
 		adopt_orphans();
 	atomic_store_explicit(&tidep_pool_attention, TIDEP_ATTENTION_FORK, memory_order_seq_cst);
