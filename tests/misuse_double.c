@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * misuse_double.c - a life or a pin that is over is not ended again, and what of
+ * this a pointer cannot tell, a ref can.
+ */
+#include "misuse.h"
+
+/* ---- double put ----------------------------------------------------------- */
+
+static void
+expect_double(void *bad, tide_ref last)
+{
+	for (enum call which = PUT; which < UNPIN; which++) {
+		expect_report(which, pool, bad, TIDE_DOUBLE_PUT);
+		ck_assert_uint_eq(seen.last.ref, last);
+		ck_assert_ptr_nonnull(strstr(seen.text, ", generation "));
+	}
+	expect_report(UNPIN, pool, bad, TIDE_BAD_UNPIN);
+	ck_assert_uint_eq(tide_ref_of(pool, bad), 0);
+}
+
+START_TEST(a_second_put_before_the_slot_is_handed_out_again_is_refused)
+{
+	void *twice;
+	tide_ref last;
+
+	set_up();
+	for (unsigned how = 0; how < 5; how++) {
+		twice = tide_get_ref(pool, &last);
+		if (how == 0)
+			tide_put(pool, twice);
+		else if (how == 1)
+			tide_put_used(pool, twice, 0);
+		else if (how == 2)
+			ck_assert_int_eq(tide_put_ref(pool, last), 0);
+		else if (how == 3)
+			tide_put_bulk(pool, &twice, 1);
+		else
+			tide_discard(pool, twice);
+		expect_double(twice, last);
+		tide_thread_flush(); /* in a depot, it is put all the same */
+		expect_double(twice, last);
+		check_pool(pool);
+	}
+	tear_down();
+}
+END_TEST
+
+static void *
+put_it(void *arg)
+{
+	tide_put(pool, arg);
+	return NULL;
+}
+
+START_TEST(a_second_put_by_another_thread_is_refused)
+{
+	void *twice;
+	tide_ref last;
+
+	set_up();
+	twice = tide_get_ref(pool, &last);
+	run_thread(put_it, twice);
+	ck_assert_uint_eq(seen.n, 0);
+	expect_double(twice, last);
+	twice = tide_get_ref(pool, &last);
+	tide_put(pool, twice);
+	run_thread(put_it, twice);
+	ck_assert_uint_eq(seen.last.kind, TIDE_DOUBLE_PUT);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_second_put_of_an_object_that_is_still_pinned_is_refused)
+{
+	unsigned char *pinned;
+	tide_ref last;
+
+	set_up();
+	for (unsigned discards = 0; discards < 2; discards++) {
+		pinned = tide_get_ref(pool, &last);
+		ck_assert_ptr_eq(tide_pin(pool, last), pinned);
+		memset(pinned, 0x77, BYTES);
+		call(discards ? DISCARD : PUT, pool, pinned);
+		for (enum call which = PUT; which < UNPIN; which++)
+			expect_report(which, pool, pinned, TIDE_DOUBLE_PUT);
+		ck_assert(is_all(pinned, BYTES, 0x77));
+		tide_unpin(pool, pinned);
+		expect_double(pinned, last);
+	}
+	tear_down();
+}
+END_TEST
+
+static _Atomic(void *) contested;
+static pthread_barrier_t barrier;
+static _Atomic unsigned refused;
+
+static void
+count_refused(const struct tide_misuse_report *report, void *arg)
+{
+	(void)arg;
+	ck_assert_uint_eq(report->kind, TIDE_DOUBLE_PUT);
+	refused++;
+}
+
+static void *
+race(void *arg)
+{
+	for (unsigned i = 0; i < ROUNDS(3000); i++) {
+		pthread_barrier_wait(&barrier);
+		call((enum call)((i + (uintptr_t)arg) % UNPIN), pool, contested);
+		pthread_barrier_wait(&barrier);
+	}
+	return NULL;
+}
+
+START_TEST(of_racing_puts_exactly_one_succeeds)
+{
+	enum { RACERS = 3 };
+	pthread_t threads[RACERS];
+	struct tide_pool_stats stats;
+	unsigned char *raced;
+
+	set_up();
+	tide_set_misuse_handler(count_refused, NULL);
+	pthread_barrier_init(&barrier, NULL, RACERS + 1);
+	for (uintptr_t i = 0; i < RACERS; i++)
+		threads[i] = start(race, (void *)i);
+	for (unsigned i = 0; i < ROUNDS(3000); i++) {
+		raced = tide_get(pool);
+		ck_assert_ptr_nonnull(raced);
+		ck_assert(is_all(raced, BYTES, 0));
+		raced[5] = 1; /* one of the calls is a put_used of 10 */
+		contested = raced;
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		ck_assert_uint_eq(refused, (RACERS - 1) * (i + 1));
+	}
+	for (unsigned i = 0; i < RACERS; i++)
+		pthread_join(threads[i], NULL);
+	stats = stats_of(pool);
+	ck_assert_uint_eq(stats.puts + stats.discards, ROUNDS(3000));
+	tear_down();
+}
+END_TEST
+
+/* ---- what only refs catch ------------------------------------------------- */
+
+START_TEST(a_stale_pointer_put_after_reissue_is_not_told_by_pointer_but_by_ref)
+{
+	tide_ref old_ref, new_ref;
+	char *old, *new;
+
+	set_up();
+	/* By ref: refused, and the next owner keeps its object. */
+	old = tide_get_ref(pool, &old_ref);
+	tide_put(pool, old);
+	new = tide_get_ref(pool, &new_ref);
+	ck_assert_ptr_eq(new, old);
+	ck_assert_uint_ne(new_ref, old_ref);
+	strcpy(new, "the next client's");
+	ck_assert_int_eq(tide_put_ref(pool, old_ref), -ESTALE);
+	ck_assert_ptr_null(tide_pin(pool, old_ref));
+	ck_assert_str_eq(new, "the next client's");
+	ck_assert(tide_ref_is_live(pool, new_ref));
+	/* By pointer: it cannot be told from the next owner's put. */
+	tide_put(pool, old);
+	ck_assert_uint_eq(seen.n, 0);
+	ck_assert(!tide_ref_is_live(pool, new_ref));
+	ck_assert_str_eq(new, ""); /* it lost its object */
+	/* And it is the rightful owner's put that is reported. */
+	expect_double(new, new_ref);
+	tear_down();
+}
+END_TEST
+
+/* ---- unpin ---------------------------------------------------------------- */
+
+START_TEST(an_unpin_without_a_pin_is_refused)
+{
+	set_up();
+	expect_report(UNPIN, pool, obj, TIDE_BAD_UNPIN);
+	ck_assert_uint_eq(seen.last.ref, ref);
+	ck_assert_ptr_eq(tide_pin(pool, ref), obj);
+	tide_unpin(pool, obj);
+	expect_report(UNPIN, pool, obj, TIDE_BAD_UNPIN);
+	tear_down();
+}
+END_TEST
+
+int
+main(void)
+{
+	const TTest *const tests[] = {
+		a_second_put_before_the_slot_is_handed_out_again_is_refused,
+		a_second_put_by_another_thread_is_refused,
+		a_second_put_of_an_object_that_is_still_pinned_is_refused,
+		of_racing_puts_exactly_one_succeeds,
+		a_stale_pointer_put_after_reissue_is_not_told_by_pointer_but_by_ref,
+		an_unpin_without_a_pin_is_refused,
+	};
+
+	return run_tests("misuse_double", tests, LENGTH(tests));
+}
