@@ -40,9 +40,11 @@
 
 #define STRESS_SKIP 77
 
-static uint64_t stress_seed;
-static double stress_seconds;
-static struct timespec stress_began;
+/* Weak: each is one in a program, of however many files that is made. */
+#define STRESS_SHARED __attribute__((weak))
+STRESS_SHARED uint64_t stress_seed;
+STRESS_SHARED double stress_seconds;
+STRESS_SHARED struct timespec stress_began;
 
 /* The process dies, whichever thread it is: nothing after this can be trusted. */
 #define STRESS_CHECK(condition, ...)                                                               \
