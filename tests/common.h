@@ -113,6 +113,31 @@ is_all(const void *bytes, size_t n, unsigned char value)
 	return n == 0 || (at[0] == value && memcmp(at, at + 1, n - 1) == 0);
 }
 
+/* ---- hooks that count ------------------------------------------------------ */
+
+struct hook_calls {
+	_Atomic unsigned inits, finis;
+};
+
+static inline int
+count_init(void *obj, void *ctx)
+{
+	struct hook_calls *calls = ctx;
+
+	(void)obj;
+	calls->inits++;
+	return 0;
+}
+
+static inline void
+count_fini(void *obj, void *ctx)
+{
+	struct hook_calls *calls = ctx;
+
+	(void)obj;
+	calls->finis++;
+}
+
 /* ---- reports -------------------------------------------------------------- */
 
 struct seen {

@@ -51,35 +51,19 @@ START_TEST(with_quarantine_a_stale_pointer_is_caught_within_n_puts)
 }
 END_TEST
 
-static _Atomic unsigned inits, finis;
-
-static int
-count_init(void *made, void *ctx)
-{
-	(void)made, (void)ctx;
-	inits++;
-	return 0;
-}
-
-static void
-count_fini(void *gone, void *ctx)
-{
-	(void)gone, (void)ctx;
-	finis++;
-}
-
 START_TEST(objects_in_quarantine_are_idle_and_finalized_by_destroy)
 {
+	struct hook_calls calls = { 0 };
 	void *objs[150];
 
 	setenv("TIDEDEBUG", "quarantine=100", 1);
-	pool = NEW_POOL("mine", 64, .init = count_init, .fini = count_fini);
+	pool = NEW_POOL("mine", 64, .init = count_init, .fini = count_fini, .ctx = &calls);
 	ck_assert_int_eq(tide_get_bulk(pool, objs, 150), 0);
 	tide_put_bulk(pool, objs, 150);
 	ck_assert_uint_eq(stats_of(pool).idle_objects, 150);
 	end_pool(pool);
-	ck_assert_uint_eq(inits, 150);
-	ck_assert_uint_eq(finis, 150);
+	ck_assert_uint_eq(calls.inits, 150);
+	ck_assert_uint_eq(calls.finis, 150);
 }
 END_TEST
 

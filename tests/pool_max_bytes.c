@@ -186,30 +186,15 @@ START_TEST(idle_objects_of_other_nodes_make_room)
 }
 END_TEST
 
-static _Atomic unsigned inits, finis;
-
-static int
-count_init(void *obj, void *ctx)
-{
-	(void)obj, (void)ctx;
-	inits++;
-	return 0;
-}
-
-static void
-count_fini(void *obj, void *ctx)
-{
-	(void)obj, (void)ctx;
-	finis++;
-}
-
 START_TEST(what_a_get_on_lets_go_to_make_room_is_finalized)
 {
+	struct hook_calls calls = { 0 };
 	tide_pool *pool;
 	void *objs[10];
 
 	setenv("TIDENUMA", "fake=2", 1);
-	pool = NEW_POOL("cap", 64, .max_bytes = 640, .init = count_init, .fini = count_fini);
+	pool = NEW_POOL("cap", 64, .max_bytes = 640, .init = count_init, .fini = count_fini,
+			.ctx = &calls);
 	for (unsigned i = 0; i < 10; i++)
 		objs[i] = tide_get_on(pool, 0);
 	tide_put_bulk(pool, objs, 10);
@@ -217,11 +202,11 @@ START_TEST(what_a_get_on_lets_go_to_make_room_is_finalized)
 		objs[i] = tide_get_on(pool, 1);
 		ck_assert_ptr_nonnull(objs[i]);
 	}
-	ck_assert_uint_eq(inits, 20);
-	ck_assert_uint_eq(finis, 10);
+	ck_assert_uint_eq(calls.inits, 20);
+	ck_assert_uint_eq(calls.finis, 10);
 	tide_put_bulk(pool, objs, 10);
 	end_pool(pool);
-	ck_assert_uint_eq(finis, 20);
+	ck_assert_uint_eq(calls.finis, 20);
 }
 END_TEST
 
@@ -319,12 +304,14 @@ is_resident(const void *obj)
 
 START_TEST(reserve_commits_memory_and_runs_no_hook)
 {
-	tide_pool *pool = NEW_POOL("reserve", OBJECT, .init = count_init, .fini = count_fini);
+	struct hook_calls calls = { 0 };
+	tide_pool *pool =
+		NEW_POOL("reserve", OBJECT, .init = count_init, .fini = count_fini, .ctx = &calls);
 	void *objs[CAP];
 
 	ck_assert_int_eq(tide_pool_reserve(pool, CAP), 0);
 	ck_assert_uint_ge(stats_of(pool).committed_bytes, CAP * OBJECT);
-	ck_assert_uint_eq(inits, 0);
+	ck_assert_uint_eq(calls.inits, 0);
 	ck_assert_uint_eq(stats_of(pool).created, 0);
 	for (unsigned i = 0; i < CAP; i++) {
 		objs[i] = tide_get(pool);

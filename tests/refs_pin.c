@@ -12,7 +12,7 @@ struct counts {
 };
 
 static int
-count_init(void *obj, void *ctx)
+note_init(void *obj, void *ctx)
 {
 	struct counts *counts = ctx;
 
@@ -22,7 +22,7 @@ count_init(void *obj, void *ctx)
 }
 
 static int
-count_reset(void *obj, size_t used, void *ctx)
+note_reset(void *obj, size_t used, void *ctx)
 {
 	struct counts *counts = ctx;
 
@@ -34,7 +34,7 @@ count_reset(void *obj, size_t used, void *ctx)
 }
 
 static void
-count_fini(void *obj, void *ctx)
+note_fini(void *obj, void *ctx)
 {
 	struct counts *counts = ctx;
 
@@ -44,7 +44,7 @@ count_fini(void *obj, void *ctx)
 }
 
 #define COUNTED_POOL(counts, ...)                                                                  \
-	NEW_POOL("pins", 300, .init = count_init, .reset = count_reset, .fini = count_fini,        \
+	NEW_POOL("pins", 300, .init = note_init, .reset = note_reset, .fini = note_fini,           \
 		 .ctx = (counts), __VA_ARGS__)
 
 static unsigned char *

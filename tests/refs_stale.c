@@ -368,36 +368,21 @@ START_TEST(refs_outlive_slots_that_retire)
 }
 END_TEST
 
-static unsigned inits, finis;
-
-static int
-count_init(void *obj, void *ctx)
-{
-	(void)obj, (void)ctx;
-	inits++;
-	return 0;
-}
-
-static void
-count_fini(void *obj, void *ctx)
-{
-	(void)obj, (void)ctx;
-	finis++;
-}
-
 START_TEST(an_object_in_a_slot_that_retires_is_finalized_once)
 {
-	tide_pool *pool = NEW_POOL("retire", 64, .init = count_init, .fini = count_fini);
+	struct hook_calls calls = { 0 };
+	tide_pool *pool =
+		NEW_POOL("retire", 64, .init = count_init, .fini = count_fini, .ctx = &calls);
 	struct tide_pool_stats stats;
 
 	for (unsigned i = 0; i < 20000; i++)
 		tide_put(pool, tide_get(pool));
 	stats = stats_of(pool);
-	ck_assert_uint_eq(stats.created, inits);
-	ck_assert_uint_eq(stats.released, finis);
+	ck_assert_uint_eq(stats.created, calls.inits);
+	ck_assert_uint_eq(stats.released, calls.finis);
 	ck_assert_uint_le(stats.idle_objects, 1);
 	end_pool(pool);
-	ck_assert_uint_eq(inits, finis);
+	ck_assert_uint_eq(calls.inits, calls.finis);
 }
 END_TEST
 
