@@ -234,6 +234,17 @@ END_TEST
 
 /* ---- older and newer structs ---------------------------------------------- */
 
+/* Of the bytes, which were 0xee, n were given for stats, of which there are `known` bytes. */
+static void
+check_filled(const unsigned char *bytes, size_t all, size_t n, const void *stats, size_t known)
+{
+	if (known > n)
+		known = n;
+	ck_assert_msg(memcmp(bytes, stats, known) == 0, "of %zu bytes", n);
+	ck_assert_msg(is_all(bytes + known, n - known, 0), "past what is known: %zu", n);
+	ck_assert_msg(is_all(bytes + n, all - n, 0xee), "past the end: %zu", n);
+}
+
 START_TEST(stats_are_filled_up_to_the_size_given)
 {
 	tide_pool *pool = NEW_POOL("sized", 64, .flags = 0);
@@ -244,13 +255,9 @@ START_TEST(stats_are_filled_up_to_the_size_given)
 		tide_put(pool, tide_get(pool));
 	stats = stats_of(pool);
 	for (size_t n = 0; n <= sizeof(bytes); n++) {
-		size_t known = n < sizeof(stats) ? n : sizeof(stats);
-
 		memset(bytes, 0xee, sizeof(bytes));
 		tide_pool_stats_read(pool, (struct tide_pool_stats *)(void *)bytes, n);
-		ck_assert_msg(memcmp(bytes, &stats, known) == 0, "of %zu bytes", n);
-		ck_assert_msg(is_all(bytes + known, n - known, 0), "past what is known: %zu", n);
-		ck_assert_msg(is_all(bytes + n, sizeof(bytes) - n, 0xee), "past the end: %zu", n);
+		check_filled(bytes, sizeof(bytes), n, &stats, sizeof(stats));
 	}
 	end_pool(pool);
 }
@@ -265,13 +272,9 @@ START_TEST(the_process_stats_are_filled_up_to_the_size_given)
 	tide_put(pool, tide_get(pool));
 	tide_stats_read(&stats, sizeof(stats));
 	for (size_t n = 0; n <= sizeof(bytes); n++) {
-		size_t known = n < sizeof(stats) ? n : sizeof(stats);
-
 		memset(bytes, 0xee, sizeof(bytes));
 		tide_stats_read((struct tide_stats *)(void *)bytes, n);
-		ck_assert_msg(memcmp(bytes, &stats, known) == 0, "of %zu bytes", n);
-		ck_assert_msg(is_all(bytes + known, n - known, 0), "past what is known: %zu", n);
-		ck_assert_msg(is_all(bytes + n, sizeof(bytes) - n, 0xee), "past the end: %zu", n);
+		check_filled(bytes, sizeof(bytes), n, &stats, sizeof(stats));
 	}
 	end_pool(pool);
 }
