@@ -25,28 +25,11 @@
 #include <unistd.h>
 #include <tide.h>
 
+#include "sanitized.h"
+
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 #define KIB           ((size_t)1024)
 #define MIB           (KIB * 1024)
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZED 1
-#else
-#define THREAD_SANITIZED 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || THREAD_SANITIZED
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
 
 /* Fewer rounds where each costs ten times as much. */
 #define ROUNDS(n) (SANITIZED ? (n) / 10 : (n))

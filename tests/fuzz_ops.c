@@ -479,7 +479,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 #include "stress.h"
 
-#ifdef STRESS_TSAN
+#if THREAD_SANITIZED
 #define MUTATIONS 3u
 #else
 #define MUTATIONS (120u / STRESS_SLOWDOWN)

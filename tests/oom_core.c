@@ -399,7 +399,7 @@ START_TEST(a_start_that_is_refused_is_tried_again)
 	ck_assert_ptr_ne(outcome, MAP_FAILED);
 	stay_on_one_cpu();
 	/* Under a sanitizer, where a fork is dear, only the one that asks more often. */
-	for (int i = UNDER_SANITIZER; i < 2; i++) {
+	for (int i = SANITIZED; i < 2; i++) {
 		int64_t n = 0;
 
 		setenv("TIDENUMA", settings[i][0], 1);

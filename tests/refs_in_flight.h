@@ -11,7 +11,7 @@
 
 #include "stress.h"
 
-#if !defined(__x86_64__) || defined(STRESS_TSAN) || defined(STRESS_ASAN)
+#if !defined(__x86_64__) || SANITIZED
 #define CAN_STOP 0
 #else
 #define CAN_STOP 1

@@ -18,19 +18,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UNDER_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define UNDER_SANITIZER 1
-#endif
-#endif
-#ifndef UNDER_SANITIZER
-#define UNDER_SANITIZER 0
-#endif
+#include "sanitized.h"
 
 /* So many rounds, a tenth of them where each costs ten times as much. */
-#define ROUNDS(n) (UNDER_SANITIZER ? (n) / 10 : (n))
+#define ROUNDS(n) (SANITIZED ? (n) / 10 : (n))
 
 /*
  * For loops: ck_assert() writes a line to a file each time it holds, which takes

@@ -14,10 +14,12 @@
 #include <stdlib.h>
 #include <tide.h>
 
+#include "sanitized.h"
+
 #define WORKERS 3
 #define HELD    8 /* connections a worker has at a time */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if SANITIZED
 #define WALKS 500
 #else
 #define WALKS 5000

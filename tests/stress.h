@@ -19,20 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The sanitizers: a tenth of the work is as long. */
-#if defined(__SANITIZE_THREAD__)
-#define STRESS_TSAN 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define STRESS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define STRESS_TSAN 1
-#elif __has_feature(address_sanitizer)
-#define STRESS_ASAN 1
-#endif
-#endif
+#include "sanitized.h"
 
-#if defined(STRESS_TSAN) || defined(STRESS_ASAN)
+/* With a sanitizer a tenth of the work takes as long. */
+#if SANITIZED
 #define STRESS_SLOWDOWN 8u
 #else
 #define STRESS_SLOWDOWN 1u

@@ -271,7 +271,7 @@ empty_stash(uint64_t *own)
 
 /* ---- after every instruction ---------------------------------------------- */
 
-#if defined(__x86_64__) && !defined(STRESS_TSAN) && !defined(STRESS_ASAN)
+#if defined(__x86_64__) && !SANITIZED
 #define HAS_TRAP_FLAG 1
 #endif
 
