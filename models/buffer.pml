@@ -29,22 +29,27 @@
  * one of those does the load early (before the acquire) or late (after the
  * release) itself. litmus.pml checks this file.
  *
- * A buffer holds ROOM stores; a store waits for room, as in a real machine.
- * Waiting is safe: the first store of a buffer can always drain.
+ * A buffer holds ROOM stores, from 4 to 8; a store waits for room, as in a real
+ * machine. Waiting is safe: the first store of a buffer can always drain. Where
+ * the threads never have so many pending (NEVER_FULL proves it), ROOM leaves
+ * out nothing. A value is a VALUE, a byte unless the model needs more.
  */
 #ifndef ROOM
 #define ROOM 8
 #endif
+#ifndef VALUE
+#define VALUE byte
+#endif
 
 typedef Buffer {
 	byte n;
-	byte at[8];
-	byte val[8];
-	bit rel[8]
+	byte at[ROOM];
+	VALUE val[ROOM];
+	bit rel[ROOM]
 };
 
 Buffer sb[THREADS];
-byte mem[LOCATIONS];
+VALUE mem[LOCATIONS];
 hidden byte scan; /* means nothing between two steps */
 
 /*
@@ -60,6 +65,9 @@ hidden byte scan; /* means nothing between two steps */
 #define EVENT(event) \
 	if :: (event) == REACH -> event_reached = true; assert(!event_reached) :: else fi
 bit event_reached;
+#ifdef NEVER_FULL
+bit buffer_full;
+#endif
 
 #define me (_pid - 1)
 #define DRAINED(p) (sb[p].n == 0)
@@ -67,6 +75,9 @@ bit event_reached;
 inline push(l, v, r)
 {
 	d_step {
+#ifdef NEVER_FULL
+		MUST(sb[me].n < ROOM, buffer_full);
+#endif
 		sb[me].n < ROOM ->
 		sb[me].at[sb[me].n] = l;
 		sb[me].val[sb[me].n] = v;
@@ -103,7 +114,7 @@ inline exchange(l, v)
 }
 
 /* The same, acquire only: atomic { CLEAR_OF(me, l) -> ... mem[l] ... }. */
-#define HOLDS(p, l, i) (i < sb[p].n && sb[p].at[i] == (l))
+#define HOLDS(p, l, i) (i < sb[p].n && sb[p].at[(i) % ROOM] == (l))
 #define CLEAR_OF(p, l) \
 	(!HOLDS(p, l, 0) && !HOLDS(p, l, 1) && !HOLDS(p, l, 2) && !HOLDS(p, l, 3) && \
 	 !HOLDS(p, l, 4) && !HOLDS(p, l, 5) && !HOLDS(p, l, 6) && !HOLDS(p, l, 7))
@@ -136,7 +147,8 @@ inline membarrier(met)
 }
 
 /* May entry i drain? It waits for j if that is the same location, or if i releases. */
-#define AFTER(p, i, j) (j < i && (sb[p].rel[i] || sb[p].at[i] == sb[p].at[j]))
+#define AFTER(p, i, j) \
+	(j < i && (sb[p].rel[(i) % ROOM] || sb[p].at[(i) % ROOM] == sb[p].at[(j) % ROOM]))
 #define READY(p, i) \
 	(i < sb[p].n && !AFTER(p, i, 0) && !AFTER(p, i, 1) && !AFTER(p, i, 2) && \
 	 !AFTER(p, i, 3) && !AFTER(p, i, 4) && !AFTER(p, i, 5) && !AFTER(p, i, 6))

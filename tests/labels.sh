@@ -3,8 +3,8 @@
 #
 # labels.sh - the C code and the models speak of the same transitions: every
 # label in brackets ([SLOT_PUT], [GATE_TAKE] ...) of the files that implement
-# the slot word and the cache gate stands in their model, and the other way
-# round.
+# the slot word, the slab's release and the cache gate stands in their model, and
+# the other way round.
 
 : "${srcdir:=.}"
 status=0
@@ -50,5 +50,6 @@ compare()
 }
 
 compare SLOT models/slot.pml arena/slot.h
+compare SLAB models/slot.pml arena/slab.c
 compare GATE models/gate.pml pool/cache.h pool/gate.c pool/gate.h
 exit $status
