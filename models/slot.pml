@@ -147,7 +147,7 @@
 #define INDEX 1
 #define FLOOR 5
 #ifndef LIVES
-#define LIVES 3
+#define LIVES 2
 #endif
 #ifndef USED_UP_0
 #define USED_UP_0 99
