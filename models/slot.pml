@@ -289,8 +289,8 @@ inline look_at_granule()
 	}
 }
 
-#define check_owner(if_not) \
-	atomic { look_at_granule(); if :: seen != pool + 1 -> goto if_not :: else fi }
+#define check_owner(else_do) \
+	atomic { look_at_granule(); if :: seen != pool + 1 -> else_do :: else fi }
 #endif
 
 /* ---- hand out ----------------------------------------------------------- */
@@ -836,14 +836,14 @@ inline put()
 		fi;
 #endif
 #ifdef PUT_OWNER_FIRST
-		check_owner(refused)
+		check_owner(refuse(NOTHING))
 	};
 	atomic {
 #endif
 		begin_put()
 	};
 #if !defined(PUT_UNCHECKED) && !defined(PUT_OWNER_FIRST)
-	check_owner(refused);
+	check_owner(refuse(NOTHING));
 #endif
 #else
 	atomic { mine -> begin_put() };
@@ -860,7 +860,7 @@ inline ask()
 		mine ->
 #ifdef SLAB
 		pool = pool_of[mine];
-		check_owner(refused);
+		check_owner(refuse(NOTHING));
 #endif
 		load(WORD, word);
 		if
@@ -890,7 +890,7 @@ inline pin()
 #ifdef SLAB
 	};
 #ifndef PIN_UNCHECKED
-	check_owner(not_pinned);
+	check_owner(finish());
 #endif
 	atomic {
 		CLEAR_OF(me, WORD)
@@ -926,6 +926,13 @@ inline pin()
 	}
 }
 
+/* A walk of the pool's finds nothing to visit. */
+inline pass_by()
+{
+	MUST(!SHOWN || owner != pool, missed);
+	finish()
+}
+
 /* tide_pool_each() comes to the slot. */
 inline walk()
 {
@@ -938,7 +945,7 @@ inline walk()
 		fi;
 #endif
 #ifdef WALK_OWNER_FIRST
-		check_owner(skipped)
+		check_owner(pass_by())
 	};
 	atomic {
 #endif
@@ -949,12 +956,12 @@ inline walk()
 #endif
 		load(WORD, word); /* [SLOT_PIN_LIVE] */
 		if
-		:: WALK_STOPS -> MUST(!SHOWN || owner != pool, missed); finish()
+		:: WALK_STOPS -> pass_by()
 		:: else
 		fi
 	};
 #if defined(SLAB) && !defined(WALK_UNCHECKED) && !defined(WALK_OWNER_FIRST)
-	check_owner(skipped);
+	check_owner(pass_by());
 #endif
 	atomic {
 		CLEAR_OF(me, WORD) ->
@@ -1056,20 +1063,6 @@ end:	do
 	:: unpin()
 #endif
 	od;
-
-#ifdef SLAB
-	/* The granule is not the pool's. */
-refused:
-	atomic { refuse(NOTHING) };
-#ifdef PIN
-not_pinned:
-	atomic { finish() };
-#endif
-#ifdef WALK
-skipped:
-	atomic { MUST(!SHOWN || owner != pool, missed); finish() }
-#endif
-#endif
 }
 
 #ifdef SLAB
