@@ -90,7 +90,8 @@
  *
  * Not modelled: several slots and slabs (a walk meets each slot once, they share
  * nothing but the floor), more than one pin of one thread, a pin count that is
- * full for walks, numbers given up.
+ * full for walks, and that addresses are given up when lives are half used up and
+ * not, as here, when no life is left for the pool.
  */
 #define THREADS 3
 #ifdef SLAB
@@ -399,6 +400,9 @@ inline pop()
 #else
 #define ABOVE_FLOOR(p) (((floor >> BITS(p)) + 1) << BITS(p))
 #endif
+
+/* Else the addresses are of no use to this pool. */
+#define HAS_LIVES(p) (ABOVE_FLOOR(p) + INDEX < USED_UP(p))
 
 inline cut()
 {
@@ -728,7 +732,7 @@ inline get(p)
 			:: birth()
 			:: drop()
 			fi
-		:: CLEAR_OF(me, RUN) && mem[RUN] ->
+		:: CLEAR_OF(me, RUN) && mem[RUN] && HAS_LIVES(p) ->
 #ifdef RUN_PLAIN
 			store(RUN, 0);
 #else
