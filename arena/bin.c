@@ -188,11 +188,12 @@ commit_slab_locked(struct tidep_bin *bin, struct tidep_slab *slab, size_t wanted
 	size_t words_bytes;
 	char *words;
 
+	/* First, for where it fails half way: what is in memory is to be given back some day. */
+	bin->committed_pages += tidep_arena_slab_note(slab, 0, (uint32_t)(bytes / page), true);
 	tidep_arena_word_pages(slab->granule, slots, &words, &words_bytes);
 	if (tidep_numa_populate(tidep_arena_base_of(slab->granule), bytes) != 0 ||
 	    tidep_numa_populate(words, words_bytes) != 0)
 		return -ENOMEM;
-	bin->committed_pages += tidep_arena_slab_note(slab, 0, (uint32_t)(bytes / page), true);
 	return slab->empties < wanted ? slab->empties : (int64_t)wanted;
 }
 
@@ -251,14 +252,20 @@ tidep_arena_bin_trim(struct tidep_bin *bin)
 }
 
 uint64_t
-tidep_arena_bin_committed(struct tidep_bin *bin)
+tidep_arena_bin_committed(const struct tidep_bin *bin)
 {
-	uint64_t pages;
+	return atomic_load_explicit(&bin->committed_pages, memory_order_relaxed) *
+	       tidep_numa_page_bytes();
+}
 
-	pthread_mutex_lock(&bin->lock);
-	pages = bin->committed_pages;
-	pthread_mutex_unlock(&bin->lock);
-	return pages * tidep_numa_page_bytes();
+uint64_t
+tidep_arena_bin_word_bytes(const struct tidep_bin *bin)
+{
+	size_t page = tidep_numa_page_bytes();
+	uint64_t bytes = bin->geometry.slots * sizeof(tidep_word);
+
+	return atomic_load_explicit(&bin->slabs, memory_order_relaxed) *
+	       ((bytes + page - 1) & ~(uint64_t)(page - 1));
 }
 
 void

@@ -28,8 +28,8 @@ struct tidep_bin {
 	struct tidep_geometry geometry; /* fixed */
 	/* The lock's: */
 	struct tidep_slab *lists[TIDEP_LISTS];
-	uint32_t slabs;
-	uint64_t committed_pages;
+	_Atomic uint32_t slabs;           /* written with the lock, read without */
+	_Atomic uint64_t committed_pages; /* the same */
 };
 
 /* Slots that were claimed together: neighbours in one slab. */
@@ -67,8 +67,9 @@ int tidep_arena_bin_reserve(struct tidep_bin *bin, size_t slots);
 /* Decommits what whole pages it can. Returns their bytes. */
 size_t tidep_arena_bin_trim(struct tidep_bin *bin);
 
-/* Bytes of its committed pages. */
-uint64_t tidep_arena_bin_committed(struct tidep_bin *bin);
+/* Bytes of its committed pages, and of its slabs' words. No lock. */
+uint64_t tidep_arena_bin_committed(const struct tidep_bin *bin);
+uint64_t tidep_arena_bin_word_bytes(const struct tidep_bin *bin);
 
 /*
  * Makes the slot of one object, whose object is gone, read zero: very large

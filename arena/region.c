@@ -206,10 +206,15 @@ open_step_locked(struct region *region)
 	uintptr_t from = (uintptr_t)&space->granules[at] & ~(page - 1);
 	uintptr_t to = ((uintptr_t)&space->granules[at + OPEN_GRANULES] + page - 1) & ~(page - 1);
 
+	char *words = space->words + at * TIDEP_GRANULE_WORD_BYTES;
+	uintptr_t words_from = (uintptr_t)words & ~(page - 1);
+	uintptr_t words_to =
+		((uintptr_t)words + OPEN_GRANULES * TIDEP_GRANULE_WORD_BYTES + page - 1) &
+		~(page - 1);
+
 	/* Each may be repeated, so a failure in the middle costs nothing. */
 	if (tidep_numa_open((void *)from, to - from) ||
-	    tidep_numa_open(space->words + at * TIDEP_GRANULE_WORD_BYTES,
-			    OPEN_GRANULES * TIDEP_GRANULE_WORD_BYTES) ||
+	    tidep_numa_open((void *)words_from, words_to - words_from) ||
 	    tidep_numa_open(space->base + at * TIDEP_GRANULE_BYTES, OPEN_BYTES))
 		return -ENOMEM;
 	region->opened += OPEN_GRANULES;

@@ -62,7 +62,7 @@ struct tidep_slab;
 struct tidep_granule {
 	_Atomic(struct tidep_bin *) bin; /* whose slab; NULL = nobody's */
 	_Atomic(char *) base;            /* the slab's first slot */
-	tidep_word *words;               /* the slab's first slot word */
+	_Atomic(tidep_word *) words;     /* the slab's first slot word */
 	uint64_t reciprocal;             /* ceil(2^32 / stride) */
 	uint32_t stride;                 /* bytes from slot to slot */
 	uint32_t slots;                  /* in the slab */
@@ -181,6 +181,12 @@ static inline struct tidep_bin *
 tidep_arena_bin_of(const struct tidep_granule *granule)
 {
 	return atomic_load_explicit(&granule->bin, memory_order_acquire);
+}
+
+static inline tidep_word *
+tidep_arena_words_of(const struct tidep_granule *granule)
+{
+	return atomic_load_explicit(&granule->words, memory_order_relaxed);
 }
 
 static inline char *

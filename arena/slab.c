@@ -130,8 +130,9 @@ tidep_arena_word_pages(const struct tidep_granule *granule, uint32_t slots, char
 		       size_t *bytes)
 {
 	size_t page = tidep_numa_page_bytes();
-	uintptr_t first = (uintptr_t)granule->words & ~(page - 1);
-	uintptr_t end = ((uintptr_t)&granule->words[slots] + page - 1) & ~(page - 1);
+	uintptr_t first = (uintptr_t)tidep_arena_words_of(granule) & ~(page - 1);
+	uintptr_t end =
+		((uintptr_t)(tidep_arena_words_of(granule) + slots) + page - 1) & ~(page - 1);
 
 	*from = (char *)first;
 	*bytes = end - first;
@@ -176,7 +177,7 @@ tidep_arena_slab_create(const struct tidep_geometry *geometry, struct tidep_bin 
 		struct tidep_granule *g = &granule[i];
 
 		atomic_store_explicit(&g->base, run, memory_order_relaxed);
-		g->words = words;
+		atomic_store_explicit(&g->words, words, memory_order_relaxed);
 		g->reciprocal = geometry->reciprocal;
 		g->stride = geometry->stride;
 		g->slots = geometry->slots;
@@ -195,10 +196,11 @@ static uint64_t
 find_floor(const struct tidep_slab *slab)
 {
 	const struct tidep_granule *granule = slab->granule;
+	tidep_word *words = tidep_arena_words_of(granule);
 	uint64_t highest = 0;
 
 	for (uint32_t i = 0; i < granule->slots; i++) {
-		uint64_t word = atomic_load_explicit(&granule->words[i], memory_order_relaxed);
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
 
 		if (word > highest)
 			highest = word;
@@ -210,6 +212,7 @@ find_floor(const struct tidep_slab *slab)
 static void
 drop_words(const struct tidep_granule *granule)
 {
+	tidep_word *words = tidep_arena_words_of(granule);
 	size_t bytes;
 	char *from;
 
@@ -220,7 +223,7 @@ drop_words(const struct tidep_granule *granule)
 	}
 	/* On larger pages the neighbours' words are on them too. */
 	for (uint32_t i = 0; i < granule->slots; i++)
-		atomic_store_explicit(&granule->words[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&words[i], 0, memory_order_relaxed);
 }
 
 void
@@ -236,10 +239,10 @@ tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *g
 	 */
 	for (uint32_t i = 0; i < geometry->granules; i++)
 		atomic_store_explicit(&granule[i].bin, NULL, memory_order_relaxed);
-	if (floor > 0) {
+	if (floor > 0)
 		granule->floor = floor;
-		drop_words(granule);
-	}
+	/* Where no slot was ever handed out too: a reserve may have put them in memory. */
+	drop_words(granule);
 	/* Runs of committed pages, so that untouched addresses cost no call. */
 	for (uint32_t from = 0, to;; from = to) {
 		from = find_bit(slab->committed, from, slab->pages, true);

@@ -133,19 +133,43 @@ tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
 }
 
 /*
- * The word of the slot that starts at ptr; false: none does. In the rest behind
- * the last slot it may find a word, which always reads 0. Needs no lock.
+ * The slot that starts at ptr, if its slab has slots of this stride; false: none
+ * does. In the rest behind the last slot it may find one, whose word always reads 0.
+ * Needs no lock.
  */
+static inline bool
+tidep_arena_slot_of(const struct tidep_granule *granule, const void *ptr, uint64_t stride,
+		    uint64_t reciprocal, uint64_t *slot)
+{
+	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
+
+	*slot = (uint32_t)(offset * reciprocal >> 32);
+	return __builtin_expect(*slot * stride == offset, 1);
+}
+
+/* The word of the slot that starts at ptr, whatever the slots' size; false: none does. */
 static inline bool
 tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_word **word)
 {
-	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
-	uint64_t slot = tidep_arena_slot_around(granule, offset);
+	uint64_t slot;
 
-	if (__builtin_expect(slot * granule->stride != offset, 0))
+	if (!tidep_arena_slot_of(granule, ptr, granule->stride, granule->reciprocal, &slot))
 		return false;
-	*word = &granule->words[slot];
+	*word = tidep_arena_words_of(granule) + slot;
 	return true;
+}
+
+/*
+ * To be asked after the word and then the bin were read: is it still the word of the
+ * slot at ptr? If the slab went meanwhile, and parts of it are another slab's now, the
+ * word may be one of a third.
+ */
+static inline bool
+tidep_arena_is_word_of(const struct tidep_granule *granule, const void *ptr, const tidep_word *word)
+{
+	tidep_word *now;
+
+	return tidep_arena_word_at(granule, ptr, &now) && now == word;
 }
 
 #endif

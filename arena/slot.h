@@ -101,6 +101,15 @@ tidep_arena_put_step(unsigned index_bits)
 	return (UINT64_C(1) << (TIDEP_LIFE_SHIFT + index_bits)) - (TIDEP_LIVE - TIDEP_IDLE);
 }
 
+/* The life that begins when an empty or idle slot in hand is handed out. */
+static inline uint64_t
+tidep_arena_life_to_come(const tidep_word *word, uint64_t first_life)
+{
+	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
+
+	return was != 0 ? tidep_arena_life(was) : first_life;
+}
+
 /*
  * [SLOT_BIRTH] A fresh or emptied slot gets an owner. first_life: of a fresh one.
  * Release: who sees LIVE in a word sees whose slab it is in.
@@ -108,8 +117,7 @@ tidep_arena_put_step(unsigned index_bits)
 static inline void
 tidep_arena_slot_birth(tidep_word *word, uint64_t first_life)
 {
-	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
-	uint64_t life = was != 0 ? tidep_arena_life(was) : first_life;
+	uint64_t life = tidep_arena_life_to_come(word, first_life);
 
 	atomic_store_explicit(word, life << TIDEP_LIFE_SHIFT | TIDEP_LIVE, memory_order_release);
 }

@@ -37,7 +37,7 @@ tide_get_bulk(tide_pool *pool, void **objs, size_t n)
 		i += get_hits(pool, objs + i, n - i);
 		if (i == n)
 			break;
-		objs[i] = tidep_pool_get_fast(pool);
+		objs[i] = tidep_pool_get_fast(pool, NULL);
 		if (objs[i] == NULL) {
 			int err = errno;
 

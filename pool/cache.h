@@ -56,6 +56,7 @@ static_assert(offsetof(struct tidep_cache, bin) + sizeof(void *) <= 64,
 	      "a hit uses one line of its cache");
 
 struct tidep_table {
+	struct tidep_table *smaller; /* the one before, kept until the thread's exit */
 	uint32_t count;
 	struct tidep_cache *at[]; /* by pool index; no_cache: none yet */
 };
@@ -73,6 +74,8 @@ struct tidep_thread {
 	bool exited;            /* its exit hook has run: no caches any more */
 	bool is_listed;         /* a fork finds it; if not it is a stray while hidden */
 	bool is_stray;
+	bool is_early;                    /* it holds start.c's lock, or misuse.c's */
+	struct tidep_hook *hooks;         /* inits and finis that run now, innermost first */
 	struct tidep_thread *next, *prev; /* fork.c's lock */
 };
 
@@ -85,7 +88,8 @@ extern struct tidep_cache tidep_pool_no_cache;
 
 extern __thread struct tidep_thread tidep_pool_self __attribute__((tls_model("initial-exec")));
 
-void *tidep_pool_get_slow(struct tide_pool *pool);
+/* ref: where its ref goes, or NULL. */
+void *tidep_pool_get_slow(struct tide_pool *pool, tide_ref *ref);
 /* life: the one to end, if it was looked at already; else 0. */
 void tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t life);
 int tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used);
@@ -108,9 +112,12 @@ tidep_pool_cache_of(const struct tide_pool *pool)
 	return tidep_pool_cache_in(tidep_pool_self.shown, pool);
 }
 
-/* An object out of the cache's loaded magazine; false: it has to be the slow way. */
+/*
+ * An object out of the cache's loaded magazine, and its ref where one is wanted; false: it
+ * has to be the slow way.
+ */
 TIDEP_FAST bool
-tidep_pool_get_hit(struct tidep_cache *cache, void **obj)
+tidep_pool_get_hit(struct tidep_cache *cache, void **obj, tide_ref *ref)
 {
 	struct tidep_entry *top;
 
@@ -123,19 +130,21 @@ tidep_pool_get_hit(struct tidep_cache *cache, void **obj)
 	}
 	top = --cache->top;
 	*obj = top->obj;
+	if (ref != NULL)
+		*ref = tidep_pool_ref_to_come(top->obj, tidep_arena_life(top->idle));
 	tidep_arena_slot_issue(top->word, top->idle);
 	tidep_pool_gate_leave(&cache->gate.gets, 1);
 	return true;
 }
 
 TIDEP_FAST void *
-tidep_pool_get_fast(struct tide_pool *pool)
+tidep_pool_get_fast(struct tide_pool *pool, tide_ref *ref)
 {
 	void *obj;
 
-	if (TIDEP_LIKELY(tidep_pool_get_hit(tidep_pool_cache_of(pool), &obj)))
+	if (TIDEP_LIKELY(tidep_pool_get_hit(tidep_pool_cache_of(pool), &obj, ref)))
 		return obj;
-	return tidep_pool_get_slow(pool);
+	return tidep_pool_get_slow(pool, ref);
 }
 
 /*
@@ -201,6 +210,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	struct tidep_granule *granule;
 	uint64_t life = 0;
 	tidep_word *word;
+	uint64_t slot;
 	uint64_t was;
 
 	/* More than we clear ourselves, or beyond the object; or the reset is a hook. */
@@ -212,17 +222,20 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
 			   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)))
 		goto slow;
-	/* The magazine is full; or not the start of a slot. */
-	if (TIDEP_UNLIKELY(!tidep_arena_word_at(granule, obj, &word) || cache->top == cache->limit))
+	/* The magazine is full; or not the start of a slot, if it is one of ours. */
+	if (TIDEP_UNLIKELY(
+		    !tidep_arena_slot_of(granule, obj, pool->stride, pool->reciprocal, &slot) ||
+		    cache->top == cache->limit))
 		goto leave;
-	word = tidep_pool_guess(cache->top, word);
+	word = tidep_pool_guess(cache->top, tidep_arena_words_of(granule) + slot);
 	/*
 	 * Another pool's, another node's, or nobody's: asked after the word was read,
-	 * which changes if the slab becomes another's. Not live, pinned, or at its
-	 * last generation.
+	 * which changes if its slab becomes another's; and the slot must still be in
+	 * that slab. Not live, pinned, or at its last generation.
 	 */
 	was = atomic_load_explicit(word, memory_order_acquire);
 	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin ||
+			   tidep_arena_words_of(granule) + slot != word ||
 			   !tidep_arena_can_put(was, pool->end_life)))
 		goto leave;
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {

@@ -52,7 +52,8 @@ count_slab(struct check *check, const struct tidep_slab *slab)
 	uint64_t objects = 0;
 
 	for (uint32_t i = 0; i < granule->slots; i++) {
-		uint64_t word = atomic_load_explicit(&granule->words[i], memory_order_relaxed);
+		uint64_t word = atomic_load_explicit(tidep_arena_words_of(granule) + i,
+						     memory_order_relaxed);
 		bool is_claimed = !(slab->empty[i / 64] >> i % 64 & 1);
 
 		switch (tidep_arena_state(word)) {

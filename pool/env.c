@@ -166,7 +166,7 @@ parse_numa(struct tidep_env *env, const char *text)
 	return true;
 }
 
-#define QUARANTINE_MAX 1000000 /* 16 bytes each, in every pool */
+#define QUARANTINE_MAX 1000000 /* 24 bytes each, in every pool */
 #define NO_SWITCH                                                                                  \
 	"is no switch; want gctrace=0|1, verifyreset=0|1 and quarantine=0..1000000, "              \
 	"separated by commas"

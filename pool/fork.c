@@ -203,21 +203,25 @@ somebody_is_hidden(void)
 	return thread != NULL || atomic_load_explicit(&strays, memory_order_seq_cst) != 0;
 }
 
+/*
+ * With no membarrier from now on, but up to now: threads that have hidden, or come
+ * into their cache, without a fence. Nothing tells when their stores are seen, but it
+ * is a matter of nanoseconds.
+ */
 static void
-wait_for_slow_paths(void)
+wait_for_buffers(bool was_strong)
 {
-	/*
-	 * With no membarrier from now on, but up to now: threads that have hidden
-	 * without a fence. Nothing tells when their stores are seen, but it is a
-	 * matter of nanoseconds.
-	 */
-	bool was_strong = tidep_pool_gate_is_strong();
+	const struct timespec pause = { .tv_nsec = BUFFERS_DRAIN_NS };
 
-	if (!tidep_pool_gate_barrier() && !was_strong) {
-		const struct timespec pause = { .tv_nsec = BUFFERS_DRAIN_NS };
-
+	if (!was_strong && tidep_pool_gate_is_strong())
 		nanosleep(&pause, NULL);
-	}
+}
+
+static void
+wait_for_slow_paths(bool was_strong)
+{
+	(void)tidep_pool_gate_barrier();
+	wait_for_buffers(was_strong);
 	while (somebody_is_hidden())
 		sched_yield();
 }
@@ -226,6 +230,7 @@ static void
 prepare(void)
 {
 	struct tidep_thread *self = &tidep_pool_self;
+	bool was_strong = tidep_pool_gate_is_strong();
 
 	/* Out of a signal handler that interrupted us: this child may only exec. */
 	is_unprepared = tidep_pool_is_hidden();
@@ -238,10 +243,12 @@ prepare(void)
 	if (atomic_load_explicit(&tidep_pool_attention, memory_order_relaxed) != 0)
 		adopt_orphans();
 	atomic_store_explicit(&tidep_pool_attention, TIDEP_ATTENTION_FORK, memory_order_seq_cst);
-	wait_for_slow_paths();
+	wait_for_slow_paths(was_strong);
 	/* Nobody holds a lock now. */
 	tidep_pool_registry_lock();
 	tidep_pool_caches_stop_locked();
+	wait_for_buffers(was_strong);
+	tidep_pool_caches_wait_locked();
 }
 
 /* Lets go of all that prepare() took. */

@@ -109,7 +109,7 @@ static const struct field pool_fields[] = {
 	POOL(local_gets, NULL, "local_gets_total", OBJS,
 	     "Gets whose object lies on the thread's home node."),
 	POOL(committed_bytes, "committed_bytes", "committed_bytes", BYTES,
-	     "Memory held for slots, touched or not."),
+	     "Memory held for slots and their words, touched or not."),
 	POOL(magazine_objects, NULL, "magazine_objects", OBJS,
 	     "Capacity of a magazine; 0 if threads have no caches of the pool."),
 	POOL(caches, NULL, "caches", OBJS, "Thread caches bound to the pool."),

@@ -160,6 +160,22 @@ take_from_depots(struct find *find)
 	return false;
 }
 
+/*
+ * The last resort: with each depot's lock, since the look without it passes over
+ * what another thread is taking one by one.
+ */
+static bool
+take_any(struct find *find)
+{
+	const uint16_t *nearest = &tidep_numa_topo.nearest[find->home * tidep_numa_topo.nodes];
+	unsigned depots = find->home_only ? 1 : find->pool->depots;
+
+	for (unsigned i = 0; i < depots; i++)
+		if (tidep_pool_depot_get_one(&find->pool->depot[nearest[i]], &find->object.entry))
+			return true;
+	return false;
+}
+
 static struct tidep_object
 split_run(struct tidep_run *run)
 {
@@ -168,7 +184,7 @@ split_run(struct tidep_run *run)
 		.slot = run->first,
 		.entry = {
 			.obj = tidep_arena_slot_at(run->granule, run->first),
-			.word = &run->granule->words[run->first],
+			.word = tidep_arena_words_of(run->granule) + run->first,
 		},
 	};
 
@@ -219,12 +235,15 @@ take_empty(struct find *find)
 static bool
 reserve_object(struct tide_pool *pool)
 {
-	uint64_t was = atomic_fetch_add_explicit(&pool->objs, 1, memory_order_relaxed);
+	uint64_t was = atomic_load_explicit(&pool->objs, memory_order_relaxed);
 
-	if (was < pool->max_objs)
-		return true;
-	atomic_fetch_sub_explicit(&pool->objs, 1, memory_order_relaxed);
-	return false;
+	/* Not added and taken off again: a get that fails would be in another one's way. */
+	do {
+		if (was >= pool->max_objs)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&pool->objs, &was, was + 1, memory_order_relaxed, memory_order_relaxed));
+	return true;
 }
 
 static bool
@@ -250,6 +269,9 @@ evict_elsewhere(struct find *find)
 	struct tidep_entry entry;
 	bool found = false;
 
+	/* Where the system has refused memory, it would be let go for nothing. */
+	if (atomic_load_explicit(&pool->objs, memory_order_relaxed) < pool->max_objs)
+		return false;
 	for (unsigned node = 0; node < pool->depots && !found; node++)
 		found = node != find->home && tidep_pool_depot_get_one(&pool->depot[node], &entry);
 	if (!found)
@@ -286,7 +308,7 @@ find_object(struct find *find)
 	 */
 	for (int i = 0; i < 2; i++) {
 		tidep_pool_drain(find->pool);
-		if (take_from_depots(find))
+		if (take_from_depots(find) || take_any(find))
 			return FOUND_IDLE;
 		do {
 			if (take_new(find))
@@ -333,10 +355,20 @@ is_remote(const struct find *find)
 }
 
 static void *
-hand_out(const struct find *find, enum found found)
+hand_out(const struct find *find, enum found found, tide_ref *ref)
 {
 	const struct tidep_object *object = &find->object;
+	tide_ref to_come = 0;
 	int err;
+
+	if (ref != NULL && found == FOUND_IDLE)
+		to_come = tidep_pool_ref_to_come(object->entry.obj,
+						 tidep_arena_life(object->entry.idle));
+	else if (ref != NULL && found == FOUND_EMPTY)
+		to_come = tidep_pool_ref_to_come(
+			object->entry.obj,
+			tidep_arena_life_to_come(object->entry.word,
+						 object->granule->first_life + object->slot));
 
 	switch (found) {
 	case FOUND_IDLE:
@@ -350,6 +382,8 @@ hand_out(const struct find *find, enum found found)
 	case FOUND_NOTHING:
 		return fail(find, ENOMEM);
 	}
+	if (ref != NULL)
+		*ref = to_come;
 	if (find->is_hit)
 		count(find, offsetof(struct tidep_counts, hits));
 	else if (is_remote(find))
@@ -361,7 +395,7 @@ hand_out(const struct find *find, enum found found)
 
 /* Looks in the depot of one node if `node` is not negative. */
 static void *
-get_slow(struct tide_pool *pool, int node)
+get_slow(struct tide_pool *pool, int node, tide_ref *ref)
 {
 	struct find find = { .pool = pool };
 	enum found found;
@@ -388,21 +422,21 @@ get_slow(struct tide_pool *pool, int node)
 	}
 	found = find_object(&find);
 	tidep_pool_unhide();
-	obj = hand_out(&find, found);
+	obj = hand_out(&find, found, ref);
 	tidep_pool_hand_empty();
 	return obj;
 }
 
 __attribute__((noinline)) void *
-tidep_pool_get_slow(struct tide_pool *pool)
+tidep_pool_get_slow(struct tide_pool *pool, tide_ref *ref)
 {
-	return get_slow(pool, -1);
+	return get_slow(pool, -1, ref);
 }
 
 void *
 tide_get(tide_pool *pool)
 {
-	return tidep_pool_get_fast(pool);
+	return tidep_pool_get_fast(pool, NULL);
 }
 
 void *
@@ -418,7 +452,7 @@ tide_get_on(tide_pool *pool, unsigned node)
 	}
 	if (pool->depots == 1)
 		return tide_get(pool);
-	if (cache->bin == &pool->depot[node].bin && tidep_pool_get_hit(cache, &obj))
+	if (cache->bin == &pool->depot[node].bin && tidep_pool_get_hit(cache, &obj, NULL))
 		return obj;
-	return get_slow(pool, (int)node);
+	return get_slow(pool, (int)node, NULL);
 }

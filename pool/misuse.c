@@ -21,6 +21,8 @@
 
 #include "pool/misuse.h"
 
+#include "pool/thread.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,6 +68,9 @@ tide_set_misuse_handler(handler_fn *fn, void *arg)
 {
 	uint64_t version;
 
+	if (tidep_pool_is_reentered(NULL, NULL, "a change of the misuse handler"))
+		return;
+	tidep_pool_self.is_early = true;
 	pthread_mutex_lock(&setter_lock);
 	version = atomic_load_explicit(&handler_version, memory_order_relaxed) + 1;
 	/* Release: who reads one of these also sees that the version before is published. */
@@ -74,6 +79,7 @@ tide_set_misuse_handler(handler_fn *fn, void *arg)
 	/* Release: who reads this version sees its pair. */
 	atomic_store_explicit(&handler_version, version, memory_order_release);
 	pthread_mutex_unlock(&setter_lock);
+	tidep_pool_self.is_early = false;
 }
 
 void

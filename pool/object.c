@@ -39,7 +39,7 @@ tidep_pool_object_of(void *obj)
 	tidep_arena_word_at(granule, obj, &word);
 	return (struct tidep_object){
 		.granule = granule,
-		.slot = (uint32_t)(word - granule->words),
+		.slot = (uint32_t)(word - tidep_arena_words_of(granule)),
 		.entry = {
 			.obj = obj,
 			.word = word,
@@ -58,15 +58,15 @@ tidep_pool_object_find(const struct tide_pool *pool, const void *obj, struct tid
 
 	object->granule = NULL;
 	if (granule == NULL || !tidep_arena_word_at(granule, obj, &word) ||
-	    word >= granule->words + granule->slots)
+	    word >= tidep_arena_words_of(granule) + granule->slots)
 		return TIDE_FOREIGN_PUT;
 	/* First the word, then whose slab it is: see arena/slot.h. */
 	was = atomic_load_explicit(word, memory_order_acquire);
 	bin = tidep_arena_bin_of(granule);
-	if (bin == NULL || bin->keeps_slabs)
+	if (bin == NULL || bin->keeps_slabs || !tidep_arena_is_word_of(granule, obj, word))
 		return TIDE_FOREIGN_PUT;
 	object->granule = granule;
-	object->slot = (uint32_t)(word - granule->words);
+	object->slot = (uint32_t)(word - tidep_arena_words_of(granule));
 	object->life = tidep_arena_life(was);
 	object->entry.obj = (void *)(uintptr_t)obj;
 	object->entry.word = word;
@@ -101,10 +101,14 @@ tidep_pool_object_misuse(uint32_t kind, const struct tide_pool *pool, const void
 	tidep_pool_misuse(kind, pool->label, obj, ref, generation, detail);
 }
 
-/* With TIDEDEBUG=verifyreset=1: what is wrong with a reset object? */
+/*
+ * With TIDEDEBUG=verifyreset=1: what is wrong with a reset object? Beyond what was
+ * used, zero bytes can be asked for only where no init has left others.
+ */
 static bool
-is_dirty(const struct tide_pool *pool, const void *obj, char *text)
+is_dirty(const struct tide_pool *pool, const void *obj, size_t used, char *text)
 {
+	size_t end = pool->init == NULL ? pool->object_bytes : used;
 	const unsigned char *bytes = obj;
 	size_t i = 0;
 
@@ -116,9 +120,9 @@ is_dirty(const struct tide_pool *pool, const void *obj, char *text)
 	}
 	if (pool->reset != tide_reset_zero && pool->reset != tide_reset_wipe)
 		return false;
-	while (i < pool->object_bytes && bytes[i] == 0)
+	while (i < end && bytes[i] == 0)
 		i++;
-	if (i == pool->object_bytes)
+	if (i == end)
 		return false;
 	snprintf(text, DETAIL_BYTES, "byte %zu is 0x%02x after reset", i, bytes[i]);
 	return true;
@@ -133,7 +137,7 @@ tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used)
 		tidep_count_shared(&pool->counts.broken);
 		return false;
 	}
-	if (!pool->checks_reset || !is_dirty(pool, obj, text))
+	if (!pool->checks_reset || !is_dirty(pool, obj, used, text))
 		return true;
 	/* It is put already: if the handler returns, it is let go, not reused. */
 	tidep_pool_object_misuse(TIDE_DIRTY_RESET, pool, obj, text);
@@ -161,8 +165,14 @@ return_slot(const struct tidep_object *object)
 int
 tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object)
 {
-	int err = pool->init == NULL ? 0 : pool->init(object->entry.obj, pool->ctx);
+	struct tidep_hook hook;
+	int err = 0;
 
+	if (pool->init != NULL) {
+		tidep_pool_hook_begin(&hook, pool);
+		err = pool->init(object->entry.obj, pool->ctx);
+		tidep_pool_hook_end(&hook);
+	}
 	if (err != 0) {
 		/* Whatever init left in it is nobody's. */
 		tidep_pool_hide();
@@ -179,13 +189,24 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 }
 
 void
+tidep_pool_object_finish(struct tide_pool *pool, void *obj)
+{
+	struct tidep_hook hook;
+
+	if (pool->fini == NULL)
+		return;
+	tidep_pool_hook_begin(&hook, pool);
+	pool->fini(obj, pool->ctx);
+	tidep_pool_hook_end(&hook);
+}
+
+void
 tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object)
 {
 	struct tidep_bin *bin = tidep_arena_bin_of(object->granule);
 	bool is_used_up = tidep_pool_object_is_used_up(object);
 
-	if (pool->fini != NULL)
-		pool->fini(object->entry.obj, pool->ctx);
+	tidep_pool_object_finish(pool, object->entry.obj);
 	tidep_pool_hide();
 	tidep_arena_bin_clear(bin, object->granule, object->slot, !is_used_up);
 	if (is_used_up) {

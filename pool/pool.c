@@ -125,7 +125,6 @@ delist_locked(struct tide_pool *pool)
 	while (*link != pool)
 		link = &(*link)->next;
 	*link = pool->next;
-	by_index[pool->index] = NULL;
 }
 
 void
@@ -166,13 +165,17 @@ static int
 read_config(struct tide_pool_config *config, const struct tide_pool_config *from)
 {
 	const unsigned char *bytes = (const unsigned char *)from;
-	size_t given;
+	size_t given, unit;
 
 	memset(config, 0, sizeof(*config));
 	if (from == NULL)
 		return refuse(NULL, "no config");
 	given = from->config_bytes;
-	if (given < offsetof(struct tide_pool_config, name))
+	unit = given < offsetof(struct tide_pool_config, placement) ? sizeof(void *)
+								    : sizeof(uint32_t);
+	/* Older versions end at a field's end; half of a pointer is none. */
+	if (given < offsetof(struct tide_pool_config, name) ||
+	    (given < sizeof(*config) && given % unit != 0))
 		return refuse(NULL, "config_bytes is not sizeof(struct tide_pool_config)");
 	if (given < sizeof(*config)) {
 		memcpy(config, from, given);
@@ -256,6 +259,7 @@ init_pool(struct tide_pool *pool, const struct tide_pool_config *config)
 									 : CLEARS_BYTES) +
 				    1;
 	pool->stride = geometry.stride;
+	pool->reciprocal = geometry.reciprocal;
 	pool->index_mask = (UINT64_C(1) << geometry.index_bits) - 1;
 	pool->depots_bytes = pool->depots * sizeof(pool->depot[0]);
 	pool->put_step = tidep_arena_put_step(geometry.index_bits);
@@ -336,13 +340,12 @@ finish_objects(struct tide_pool *pool, struct tidep_slab *slab)
 	struct tidep_granule *granule = slab->granule;
 
 	for (uint32_t i = 0; i < granule->slots; i++) {
-		tidep_word *word = &granule->words[i];
+		tidep_word *word = tidep_arena_words_of(granule) + i;
 
 		if (tidep_arena_state(atomic_load_explicit(word, memory_order_relaxed)) !=
 		    TIDEP_IDLE)
 			continue;
-		if (pool->fini != NULL)
-			pool->fini(tidep_arena_slot_at(granule, i), pool->ctx);
+		tidep_pool_object_finish(pool, tidep_arena_slot_at(granule, i));
 		tidep_arena_slot_letgo(word);
 	}
 }
@@ -357,6 +360,9 @@ tide_pool_destroy(tide_pool *pool)
 		return -EINVAL;
 	if (tidep_pool_is_reentered(pool, NULL, "a destroy"))
 		return -EDEADLK;
+	/* Its object is in no count of live ones, and is not to be finalized twice. */
+	if (tidep_pool_is_in_hook(pool))
+		return -EBUSY;
 	tidep_pool_registry_lock();
 	tidep_pool_drain_locked(pool, true);
 	tidep_pool_sum_locked(pool, &sum);
@@ -378,6 +384,9 @@ tide_pool_destroy(tide_pool *pool)
 			     slab = slab->next)
 				finish_objects(pool, slab);
 	/* All hooks have run: what is left takes locks and frees records. */
+	tidep_pool_registry_lock();
+	by_index[pool->index] = NULL;
+	tidep_pool_registry_unlock();
 	tidep_pool_hide();
 	for (unsigned i = 0; i < pool->depots; i++)
 		tidep_pool_depot_fini(&pool->depot[i]);

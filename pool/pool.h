@@ -72,6 +72,7 @@ struct tide_pool {
 	uint64_t end_life;    /* lives from here on: the last of their slot */
 	size_t object_bytes;
 	uint64_t index_mask; /* of a life: the slot's index */
+	uint64_t reciprocal; /* ceil(2^32 / stride) */
 	uint32_t stride;     /* of its slots */
 	size_t depots_bytes; /* of depot[]: is a bin one of ours? */
 	tide_reset_fn *reset;
@@ -156,6 +157,9 @@ int tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *ob
 /* Was this the last life of an object in hand? Then its slot is not used again. */
 bool tidep_pool_object_is_used_up(const struct tidep_object *object);
 
+/* The fini hook, if there is one. No lock held. */
+void tidep_pool_object_finish(struct tide_pool *pool, void *obj);
+
 /* The end of an object in hand: fini, zero bytes, slot back. No lock held. */
 void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object);
 
@@ -201,6 +205,19 @@ tidep_pool_ref_slot(const struct tide_pool *pool, const struct tidep_space *spac
 	object->life = tidep_pool_ref_life(ref);
 	object->entry.obj = tidep_arena_base_at(space, at) + (size_t)slot * pool->stride;
 	object->entry.word = tidep_arena_words_at(space, at) + slot;
+}
+
+/*
+ * The ref of the life that begins when an object in hand is handed out. To be asked
+ * before that: afterwards a walk may end the life, and another one begin.
+ */
+static inline tide_ref
+tidep_pool_ref_to_come(const void *obj, uint64_t life)
+{
+	const struct tidep_granule *granule = tidep_arena_granule_of(obj);
+	const struct tidep_granule *first = tidep_arena_granule_of(tidep_arena_base_of(granule));
+
+	return tidep_arena_ref_in(tidep_arena_space_of(first), first, life);
 }
 
 /* Which slot any ref whatever names; false: none of the pool's. */

@@ -286,7 +286,9 @@ tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used)
 	was = atomic_load_explicit(entry.word, memory_order_acquire);
 	entry.idle = was + pool->put_step;
 	tidep_pool_hand_fill();
-	if (tidep_arena_bin_of(granule) != cache->bin || !tidep_arena_can_put(was, pool->end_life))
+	if (tidep_arena_bin_of(granule) != cache->bin ||
+	    !tidep_arena_is_word_of(granule, obj, entry.word) ||
+	    !tidep_arena_can_put(was, pool->end_life))
 		tidep_pool_put_slow(pool, obj, used, 0);
 	else if (!tidep_arena_slot_put(entry.word, was, pool->put_step))
 		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));

@@ -15,15 +15,15 @@ struct tidep_quarantine {
 	/* The lock's: */
 	uint32_t n;
 	uint32_t oldest;
-	uint32_t capacity; /* fixed */
+	uint32_t capacity; /* fixed; there is room for one more, to be put back */
 	struct tidep_entry at[];
 };
 
 struct tidep_quarantine *
 tidep_pool_quarantine_create(uint32_t n)
 {
-	struct tidep_quarantine *quarantine =
-		tidep_numa_record_alloc(sizeof(*quarantine) + n * sizeof(quarantine->at[0]));
+	struct tidep_quarantine *quarantine = tidep_numa_record_alloc(
+		sizeof(*quarantine) + (n + (size_t)1) * sizeof(quarantine->at[0]));
 
 	if (quarantine != NULL) {
 		pthread_mutex_init(&quarantine->lock, NULL);
@@ -41,12 +41,19 @@ tidep_pool_quarantine_destroy(struct tidep_quarantine *quarantine)
 	tidep_numa_record_free(quarantine);
 }
 
+/* Where the nth one from the oldest is. */
+static struct tidep_entry *
+at(struct tidep_quarantine *quarantine, uint32_t n)
+{
+	return &quarantine->at[(quarantine->oldest + n) % (quarantine->capacity + 1)];
+}
+
 static struct tidep_entry
 take_oldest_locked(struct tidep_quarantine *quarantine)
 {
-	struct tidep_entry entry = quarantine->at[quarantine->oldest];
+	struct tidep_entry entry = *at(quarantine, 0);
 
-	quarantine->oldest = (quarantine->oldest + 1) % quarantine->capacity;
+	quarantine->oldest = (quarantine->oldest + 1) % (quarantine->capacity + 1);
 	quarantine->n--;
 	return entry;
 }
@@ -58,10 +65,10 @@ tidep_pool_quarantine_swap(struct tidep_quarantine *quarantine, struct tidep_ent
 	bool is_full;
 
 	pthread_mutex_lock(&quarantine->lock);
-	is_full = quarantine->n == quarantine->capacity;
+	is_full = quarantine->n >= quarantine->capacity;
 	if (is_full)
 		*entry = take_oldest_locked(quarantine);
-	quarantine->at[(quarantine->oldest + quarantine->n) % quarantine->capacity] = in;
+	*at(quarantine, quarantine->n) = in;
 	quarantine->n++;
 	pthread_mutex_unlock(&quarantine->lock);
 	return is_full;
@@ -81,11 +88,22 @@ tidep_pool_quarantine_take(struct tidep_quarantine *quarantine, struct tidep_ent
 }
 
 void
+tidep_pool_quarantine_put_back(struct tidep_quarantine *quarantine, const struct tidep_entry *entry)
+{
+	pthread_mutex_lock(&quarantine->lock);
+	quarantine->oldest =
+		(quarantine->oldest + quarantine->capacity) % (quarantine->capacity + 1);
+	quarantine->n++;
+	*at(quarantine, 0) = *entry;
+	pthread_mutex_unlock(&quarantine->lock);
+}
+
+void
 tidep_pool_quarantine_each(struct tidep_quarantine *quarantine,
 			   void (*fn)(const struct tidep_entry *entry, void *arg), void *arg)
 {
 	pthread_mutex_lock(&quarantine->lock);
 	for (uint32_t i = 0; i < quarantine->n; i++)
-		fn(&quarantine->at[(quarantine->oldest + i) % quarantine->capacity], arg);
+		fn(at(quarantine, i), arg);
 	pthread_mutex_unlock(&quarantine->lock);
 }

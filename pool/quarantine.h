@@ -24,6 +24,13 @@ bool tidep_pool_quarantine_swap(struct tidep_quarantine *quarantine, struct tide
 /* Takes the oldest one out; false: it is empty. */
 bool tidep_pool_quarantine_take(struct tidep_quarantine *quarantine, struct tidep_entry *entry);
 
+/*
+ * Puts the one that was just taken back as the oldest. There is always room for it, as
+ * only one thread at a time takes and puts back: the registry lock's holder.
+ */
+void tidep_pool_quarantine_put_back(struct tidep_quarantine *quarantine,
+				    const struct tidep_entry *entry);
+
 void tidep_pool_quarantine_each(struct tidep_quarantine *quarantine,
 				void (*fn)(const struct tidep_entry *entry, void *arg), void *arg);
 

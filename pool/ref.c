@@ -58,10 +58,8 @@ tide_ref_of(const tide_pool *pool, const void *obj)
 void *
 tide_get_ref(tide_pool *pool, tide_ref *ref)
 {
-	void *obj = tidep_pool_get_fast(pool);
-
-	*ref = obj != NULL ? tide_ref_of(pool, obj) : 0;
-	return obj;
+	*ref = 0;
+	return tidep_pool_get_fast(pool, ref);
 }
 
 void *

@@ -67,7 +67,7 @@ struct tally {
 static void
 tally_slot(struct tide_pool *pool, struct tidep_slab *slab, uint32_t slot, struct tally *tally)
 {
-	tidep_word *word = &slab->granule->words[slot];
+	tidep_word *word = tidep_arena_words_of(slab->granule) + slot;
 	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
 	switch ((unsigned)tidep_arena_state(was)) {

@@ -81,6 +81,9 @@ tide_init(void)
 	/* Acquire: pairs with the release below. */
 	if (atomic_load_explicit(&is_started, memory_order_acquire))
 		return 0;
+	if (tidep_pool_is_reentered(NULL, NULL, "an init"))
+		return -EDEADLK;
+	tidep_pool_self.is_early = true;
 	pthread_mutex_lock(&start_lock);
 	err = final_error;
 	while (err == 0 && next_step != STEP_DONE) {
@@ -94,6 +97,7 @@ tide_init(void)
 	if (err == 0)
 		atomic_store_explicit(&is_started, true, memory_order_release);
 	pthread_mutex_unlock(&start_lock);
+	tidep_pool_self.is_early = false;
 	return err;
 }
 

@@ -79,7 +79,8 @@ read_pool_locked(struct tide_pool *pool, struct tide_pool_stats *stats)
 		stats->magazine_objects = (uint64_t)TIDEP_MAGAZINE_OBJS_MIN
 					  << tidep_pool_magazine_class(pool);
 	for (unsigned i = 0; i < pool->depots; i++) {
-		stats->committed_bytes += tidep_arena_bin_committed(&pool->depot[i].bin);
+		stats->committed_bytes += tidep_arena_bin_committed(&pool->depot[i].bin) +
+					  tidep_arena_bin_word_bytes(&pool->depot[i].bin);
 		stats->contended += load(&pool->depot[i].contended);
 	}
 }

@@ -44,7 +44,7 @@ tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const cha
 		pool != NULL ? tidep_pool_own_cache(pool) : &tidep_pool_no_cache;
 	char text[96];
 
-	if (!tidep_pool_is_hidden() &&
+	if (!tidep_pool_is_hidden() && !tidep_pool_self.is_early &&
 	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
 		return false;
 	snprintf(text, sizeof(text), "%s interrupted another call of this thread", what);
@@ -53,6 +53,16 @@ tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const cha
 	else
 		tidep_pool_misuse(TIDE_REENTERED, NULL, obj, 0, 0, text);
 	return true;
+}
+
+bool
+tidep_pool_is_in_hook(const struct tide_pool *pool)
+{
+	const struct tidep_hook *hook = tidep_pool_self.hooks;
+
+	while (hook != NULL && hook->pool != pool)
+		hook = hook->outer;
+	return hook != NULL;
 }
 
 /* ---- tables and records --------------------------------------------------- */
@@ -78,11 +88,15 @@ grow_table(uint32_t index)
 	memcpy(table->at, old->at, old->count * sizeof(struct tidep_cache *));
 	for (uint32_t i = old->count; i < count; i++)
 		table->at[i] = &tidep_pool_no_cache;
-	tidep_pool_self.own = table;
+	/*
+	 * The old one is kept: if this is a signal handler, what it has interrupted may
+	 * have taken its address just before.
+	 */
 	if (old == &tidep_pool_no_table)
 		atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
 	else
-		tidep_numa_record_free(old);
+		table->smaller = old;
+	tidep_pool_self.own = table;
 	return table;
 }
 
@@ -273,18 +287,24 @@ raise_all_locked(struct tide_pool *pool)
 	meet_owners_locked();
 }
 
-/* To the depots, until there is no memory for a magazine. */
+/* false: no memory for a magazine. */
+static bool
+put_at_home(const struct tidep_entry *entry)
+{
+	struct tidep_granule *granule = tidep_arena_granule_of(entry->obj);
+
+	return tidep_pool_depot_put_one(tidep_pool_depot_of(tidep_arena_bin_of(granule)), *entry);
+}
+
+/* To the depots, until there is no memory for a magazine. The registry lock is held. */
 static void
 empty_quarantine(struct tide_pool *pool)
 {
 	struct tidep_entry entry;
 
 	while (pool->quarantine != NULL && tidep_pool_quarantine_take(pool->quarantine, &entry)) {
-		struct tidep_granule *granule = tidep_arena_granule_of(entry.obj);
-
-		if (!tidep_pool_depot_put_one(tidep_pool_depot_of(tidep_arena_bin_of(granule)),
-					      entry)) {
-			tidep_pool_quarantine_swap(pool->quarantine, &entry);
+		if (!put_at_home(&entry)) {
+			tidep_pool_quarantine_put_back(pool->quarantine, &entry);
 			return;
 		}
 	}
@@ -339,6 +359,11 @@ tidep_pool_caches_stop_locked(void)
 {
 	each_gate_of_all_locked(tidep_pool_gate_raise);
 	meet_owners_locked();
+}
+
+void
+tidep_pool_caches_wait_locked(void)
+{
 	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
 		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
 			while (cache != tidep_pool_own_cache(pool) &&
@@ -427,6 +452,7 @@ exit_thread(void *unused)
 
 	(void)unused;
 	tidep_pool_self.exited = true;
+	tidep_pool_self.hooks = NULL;
 	tidep_pool_self.shown = &tidep_pool_no_table;
 	tidep_pool_self.own = &tidep_pool_no_table;
 	if (table == &tidep_pool_no_table) {
@@ -447,7 +473,12 @@ exit_thread(void *unused)
 		free_caches = cache;
 	}
 	tidep_pool_registry_unlock();
-	tidep_numa_record_free(table);
+	while (table != NULL) {
+		struct tidep_table *smaller = table->smaller;
+
+		tidep_numa_record_free(table);
+		table = smaller;
+	}
 	tidep_pool_unhide();
 	tidep_pool_thread_unlist();
 	atomic_fetch_sub_explicit(&threads, 1, memory_order_relaxed);

@@ -35,6 +35,31 @@ bool tidep_pool_is_hidden(void);
  */
 bool tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const char *what);
 
+/*
+ * An init or a fini that is running on this thread. Its object is in no count that
+ * would keep the pool from being destroyed.
+ */
+struct tidep_hook {
+	const struct tide_pool *pool;
+	struct tidep_hook *outer;
+};
+
+static inline void
+tidep_pool_hook_begin(struct tidep_hook *hook, const struct tide_pool *pool)
+{
+	hook->pool = pool;
+	hook->outer = tidep_pool_self.hooks;
+	tidep_pool_self.hooks = hook;
+}
+
+static inline void
+tidep_pool_hook_end(const struct tidep_hook *hook)
+{
+	tidep_pool_self.hooks = hook->outer;
+}
+
+bool tidep_pool_is_in_hook(const struct tide_pool *pool);
+
 /* The calling thread's cache of the pool, as tidep_pool_cache_in(), hidden or not. */
 static inline struct tidep_cache *
 tidep_pool_own_cache(const struct tide_pool *pool)
@@ -121,6 +146,7 @@ void tidep_pool_drain_locked(struct tide_pool *pool, bool by_force);
  * are orphans, and are adopted later: emptied, and free for other threads.
  */
 void tidep_pool_caches_stop_locked(void);
+void tidep_pool_caches_wait_locked(void); /* for those who are inside still */
 void tidep_pool_caches_go_on_locked(void);
 void tidep_pool_caches_orphan_locked(void);
 void tidep_pool_caches_adopt_locked(struct tide_pool *pool);

@@ -19,7 +19,8 @@
  *
  * Misuse (a double put, a foreign pointer ...) is reported on standard error
  * and aborts the process, unless a handler set by tide_set_misuse_handler()
- * returns; then the call is refused and nothing is changed.
+ * returns; then the call is refused and nothing is changed. (But an object whose
+ * reset has left it dirty is let go: it was put already.)
  */
 #ifndef TIDE_H
 #define TIDE_H
@@ -120,7 +121,7 @@ tide_pool *tide_pool_create(const struct tide_pool_config *config);
  *
  * Returns 0; -EINVAL for NULL; -EBUSY after a TIDE_LEAK report while objects
  * are live: the pool is as good as before, and may be destroyed once they are
- * put.
+ * put; -EBUSY without a report from an init or fini of the same pool.
  */
 int tide_pool_destroy(tide_pool *pool);
 
@@ -305,7 +306,7 @@ struct tide_pool_stats {
 	uint64_t broken;           /* objects let go because their reset failed */
 	uint64_t failed_gets;      /* gets that returned NULL */
 	uint64_t local_gets;       /* gets whose object lies on the thread's home node */
-	uint64_t committed_bytes;  /* memory held for slots, touched or not */
+	uint64_t committed_bytes;  /* memory held for slots and their words, touched or not */
 	uint64_t magazine_objects; /* capacity of a magazine now; 0 = no thread caches */
 	uint64_t caches;           /* thread caches bound to the pool now */
 	uint64_t contended;        /* lost races for a depot */
