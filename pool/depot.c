@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "numa/osmem.h"
+#include "numa/here.h"
 #include "numa/topo.h"
 #include "pool/pool.h"
 
@@ -202,8 +202,18 @@ tidep_pool_depot_pop_empty(struct tidep_depot *depot)
 	return pop(&depot->empty, NULL);
 }
 
+/*
+ * Where a new magazine is to lie: with its thread, which is on the depot's node if
+ * the pool has one for each, and may be anywhere if all nodes share one.
+ */
+static unsigned
+magazine_node(const struct tidep_depot *depot)
+{
+	return depot->pool->depots > 1 ? depot->node : tidep_numa_here();
+}
+
 struct tidep_magazine *
-tidep_pool_depot_take_empty(struct tidep_depot *depot, unsigned node)
+tidep_pool_depot_take_empty(struct tidep_depot *depot)
 {
 	unsigned class = tidep_pool_magazine_class(depot->pool);
 	struct tidep_magazine *magazine;
@@ -213,7 +223,7 @@ tidep_pool_depot_take_empty(struct tidep_depot *depot, unsigned node)
 			return magazine;
 		tidep_pool_magazine_destroy(magazine);
 	}
-	return tidep_pool_magazine_create(node, class);
+	return tidep_pool_magazine_create(magazine_node(depot), class);
 }
 
 void
@@ -233,9 +243,7 @@ put_one_locked(struct tidep_depot *depot, struct tidep_entry entry)
 	struct tidep_magazine *loose = depot->loose;
 
 	if (loose == NULL) {
-		unsigned node = depot->bin.node == TIDEP_NODE_INTERLEAVE ? 0 : depot->bin.node;
-
-		loose = tidep_pool_depot_take_empty(depot, node);
+		loose = tidep_pool_depot_take_empty(depot);
 		if (loose == NULL)
 			return false;
 		depot->loose = loose;

@@ -56,8 +56,12 @@ void tidep_pool_depot_fini(struct tidep_depot *depot);
 struct tidep_magazine *tidep_pool_depot_pop_full(struct tidep_depot *depot);
 struct tidep_magazine *tidep_pool_depot_pop_empty(struct tidep_depot *depot);
 
-/* An empty magazine: off the stack, or a new one of the pool's size; NULL: no memory. */
-struct tidep_magazine *tidep_pool_depot_take_empty(struct tidep_depot *depot, unsigned node);
+/*
+ * An empty magazine: off the stack, or a new one of the pool's size; NULL: no memory.
+ * On the depot's node; a new one of a pool whose one depot serves all nodes is on
+ * the caller's.
+ */
+struct tidep_magazine *tidep_pool_depot_take_empty(struct tidep_depot *depot);
 
 /* Takes the magazine over; an empty one that is not of the pool's size is destroyed. */
 void tidep_pool_depot_push(struct tidep_depot *depot, struct tidep_magazine *magazine);

@@ -11,7 +11,6 @@
 #include <stdio.h>
 
 #include "numa/here.h"
-#include "numa/osmem.h"
 #include "pool/misuse.h"
 #include "pool/thread.h"
 
@@ -115,12 +114,11 @@ store_in_magazines(struct tidep_cache *cache, const struct tidep_entry *entry,
 static bool
 store_at_home(struct tidep_cache *cache, const struct tidep_entry *entry, struct tidep_depot *depot)
 {
-	unsigned node = depot->bin.node == TIDEP_NODE_INTERLEAVE ? 0 : depot->bin.node;
 	struct tidep_magazine *empty, *displaced;
 
 	if (store_in_magazines(cache, entry, &depot->bin))
 		return true;
-	empty = tidep_pool_depot_take_empty(depot, node);
+	empty = tidep_pool_depot_take_empty(depot);
 	if (empty == NULL)
 		return false;
 	empty->at[empty->n++] = *entry;
@@ -164,7 +162,7 @@ store_remote(struct tidep_cache *cache, const struct tidep_entry *entry, struct 
 	}
 	if (stored)
 		return true;
-	batch = tidep_pool_depot_take_empty(depot, depot->bin.node);
+	batch = tidep_pool_depot_take_empty(depot);
 	if (batch == NULL)
 		return false;
 	batch->at[batch->n++] = *entry;

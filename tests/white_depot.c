@@ -119,7 +119,7 @@ START_TEST(a_stack_gives_back_the_last_one_first)
 	for (uint32_t i = 0; i < 3; i++)
 		tidep_pool_depot_push(depot, magazine[i]);
 	ck_assert_ptr_null(tidep_pool_depot_pop_full(depot));
-	ck_assert_ptr_eq(tidep_pool_depot_take_empty(depot, 0), magazine[2]);
+	ck_assert_ptr_eq(tidep_pool_depot_take_empty(depot), magazine[2]);
 	ck_assert_ptr_eq(tidep_pool_depot_pop_empty(depot), magazine[1]);
 	tidep_pool_magazine_destroy(magazine[1]);
 	tidep_pool_magazine_destroy(magazine[2]);
@@ -138,7 +138,7 @@ START_TEST(empty_magazines_of_another_size_go)
 	atomic_store(&pool->class, CLASS + 1);
 	/* One that arrives, one that is found; not one that holds something. */
 	tidep_pool_depot_push(depot, make(0, 0));
-	magazine = tidep_pool_depot_take_empty(depot, 0);
+	magazine = tidep_pool_depot_take_empty(depot);
 	ck_assert_ptr_nonnull(magazine);
 	ck_assert_uint_eq(magazine->capacity, 2 * CAPACITY);
 	ck_assert_ptr_null(tidep_pool_depot_pop_empty(depot));
@@ -385,7 +385,7 @@ mix(void *arg)
 				tidep_pool_depot_put_partial(depot, magazine);
 			break;
 		case 3:
-			magazine = tidep_pool_depot_take_empty(depot, 0);
+			magazine = tidep_pool_depot_take_empty(depot);
 			REQUIRE(magazine != NULL && magazine->n == 0);
 			while (n > 0 && magazine->n < magazine->capacity &&
 			       next_random(&seed) % 4 != 0) {
