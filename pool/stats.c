@@ -130,6 +130,7 @@ void
 tide_stats_read(struct tide_stats *stats, size_t stats_bytes)
 {
 	struct tide_stats full = { 0 };
+	bool is_started;
 
 	if (tidep_pool_is_reentered(NULL, NULL, "a statistics call")) {
 		copy_out(stats, stats_bytes, &full, sizeof(full));
@@ -138,10 +139,10 @@ tide_stats_read(struct tide_stats *stats, size_t stats_bytes)
 	/* Before tide_init() there is nothing, but the settings' defaults. */
 	full.gc_percent = 100;
 	full.memory_limit = INT64_MAX;
-	if (tide_init() == 0) {
+	is_started = tide_init() == 0;
+	if (is_started) {
 		full.gc_percent = tidep_pool_env.gc_percent;
 		full.memory_limit = tidep_pool_env.memory_limit;
-		full.committed_bytes = tidep_pool_magazine_bytes();
 	}
 	full.nodes = tidep_numa_topo.nodes;
 	full.threads = tidep_pool_thread_count();
@@ -150,6 +151,8 @@ tide_stats_read(struct tide_stats *stats, size_t stats_bytes)
 	full.bind_failures = load(&tidep_numa_bind_failures);
 	full.slow_gates = tidep_pool_gate_is_strong();
 	tidep_pool_registry_lock();
+	if (is_started)
+		full.committed_bytes = tidep_pool_magazine_bytes();
 	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next) {
 		struct tide_pool_stats one;
 
