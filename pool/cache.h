@@ -69,14 +69,16 @@ struct tidep_table {
 struct tidep_thread {
 	struct tidep_table *shown; /* own, or one without any caches */
 	struct tidep_table *own;
-	_Atomic uint32_t depth; /* how often it is hidden now; a fork looks at it, */
-	_Atomic uint32_t hands; /* and at how many objects it has in hand */
-	bool exited;            /* its exit hook has run: no caches any more */
-	bool is_listed;         /* a fork finds it; if not it is a stray while hidden */
-	bool is_stray;
-	bool is_early;                    /* it holds start.c's lock, or misuse.c's */
-	struct tidep_hook *hooks;         /* inits and finis that run now, innermost first */
+	_Atomic uint32_t depth;           /* how often it is hidden now; a fork looks at it, */
+	_Atomic uint32_t hands;           /* and at how many objects it has in hand */
+	struct tidep_hand *hand;          /* those that hooks are being called for */
 	struct tidep_thread *next, *prev; /* fork.c's lock */
+	_Atomic bool is_parked;           /* hidden, but a fork need not wait for it */
+	bool exited;                      /* its exit hook has run: no caches any more */
+	bool is_listed;                   /* a fork finds it; if not it is a stray while hidden */
+	bool is_stray;
+	bool has_stray_hand;
+	uint8_t unprepared; /* so many forks out of hidden sections of its own */
 };
 
 static_assert(sizeof(struct tidep_thread) <= 64, "dlopen has little room for TLS");

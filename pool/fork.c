@@ -15,7 +15,9 @@
 #include "pool/misuse.h"
 #include "pool/thread.h"
 
-#define BUFFERS_DRAIN_NS 10000000 /* a store is seen by then, see wait_for_slow_paths() */
+#define BUFFERS_DRAIN_NS 10000000 /* a store is seen by then, see wait_for_buffers() */
+#define YIELDS           64       /* then sleep: who is waited for may have less priority */
+#define TURN_NS          100000
 
 _Atomic uint32_t tidep_pool_attention;
 
@@ -23,7 +25,10 @@ static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tidep_thread *first_thread; /* threads_lock */
 static _Atomic uint32_t strays;           /* hidden threads that are not in the list */
-static __thread bool is_unprepared;       /* it forks out of a hidden section of its own */
+static _Atomic uint32_t stray_hands;      /* threads with something in hand, not in the list */
+/* fork_lock: */
+static bool is_settled;       /* gates are strong, and all entries from before are over */
+static bool others_had_hands; /* as the fork under way began */
 
 /* ---- hidden sections ------------------------------------------------------ */
 
@@ -34,16 +39,16 @@ depth_of(const struct tidep_thread *thread)
 }
 
 static void
-set_depth(struct tidep_thread *self, uint32_t depth)
+set(_Atomic uint32_t *word, uint32_t value)
 {
 	/*
 	 * Release: whoever forks, and sees 0, sees all that was done. Without membarrier
 	 * it has to be seen before attention is looked at.
 	 */
 	if (tidep_pool_gate_is_strong())
-		atomic_exchange_explicit(&self->depth, depth, memory_order_seq_cst);
+		atomic_exchange_explicit(word, value, memory_order_seq_cst);
 	else
-		atomic_store_explicit(&self->depth, depth, memory_order_release);
+		atomic_store_explicit(word, value, memory_order_release);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
@@ -54,7 +59,7 @@ set_depth(struct tidep_thread *self, uint32_t depth)
 static void
 enter_depth(struct tidep_thread *self, uint32_t depth)
 {
-	set_depth(self, depth);
+	set(&self->depth, depth);
 	self->shown = &tidep_pool_no_table;
 	atomic_signal_fence(memory_order_seq_cst);
 }
@@ -142,6 +147,61 @@ tidep_pool_is_hidden(void)
 	return depth_of(&tidep_pool_self) > 0;
 }
 
+/* ---- hands ---------------------------------------------------------------- */
+
+static uint32_t
+hands_of(const struct tidep_thread *thread)
+{
+	return atomic_load_explicit(&thread->hands, memory_order_relaxed);
+}
+
+/* No fork looks into this thread's hands: count them elsewhere. */
+static void
+fill_stray_hand(struct tidep_thread *self)
+{
+	self->has_stray_hand = true;
+	atomic_fetch_add_explicit(&stray_hands, 1, memory_order_seq_cst);
+}
+
+/* A fork is under way, or this thread is in no list yet: as a slow path would. */
+static __attribute__((noinline)) void
+fill_hand_slow(struct tidep_thread *self)
+{
+	tidep_pool_hide();
+	set(&self->hands, hands_of(self) + 1);
+	if (!self->is_listed && hands_of(self) == 1)
+		fill_stray_hand(self);
+	tidep_pool_unhide();
+}
+
+void
+tidep_pool_hand_fill(void)
+{
+	struct tidep_thread *self = &tidep_pool_self;
+
+	if (self->is_listed) {
+		set(&self->hands, hands_of(self) + 1);
+		if (!attention_is_wanted())
+			return;
+		set(&self->hands, hands_of(self) - 1);
+	}
+	fill_hand_slow(self);
+}
+
+void
+tidep_pool_hand_empty(void)
+{
+	struct tidep_thread *self = &tidep_pool_self;
+	uint32_t hands = hands_of(self) - 1;
+
+	/* Release: what was done with the object, and its counts, are seen before that. */
+	atomic_store_explicit(&self->hands, hands, memory_order_release);
+	if (__builtin_expect(hands == 0 && self->has_stray_hand, 0)) {
+		self->has_stray_hand = false;
+		atomic_fetch_sub_explicit(&stray_hands, 1, memory_order_release);
+	}
+}
+
 /* ---- orphans -------------------------------------------------------------- */
 
 static void
@@ -155,31 +215,33 @@ adopt_orphans(void)
 	atomic_store_explicit(&tidep_pool_attention, 0, memory_order_release);
 }
 
-/* Nobody waits for us while we wait: hidden again only with the lock. */
+/* Out of the way, so that nobody waits for us, and yet hidden from our own handlers. */
 static void
-wait_for_fork_lock(struct tidep_thread *self)
+park(struct tidep_thread *self)
 {
-	bool was_stray = self->is_stray;
+	if (self->is_stray)
+		atomic_fetch_sub_explicit(&strays, 1, memory_order_release);
+	atomic_store_explicit(&self->is_parked, true, memory_order_release);
+}
 
-	for (;;) {
-		if (was_stray)
-			atomic_fetch_sub_explicit(&strays, 1, memory_order_release);
-		set_depth(self, 0);
-		sched_yield();
-		/* In this order, for a signal handler that comes with the lock taken. */
-		enter_depth(self, 1);
-		if (was_stray)
-			atomic_fetch_add_explicit(&strays, 1, memory_order_seq_cst);
-		if (pthread_mutex_trylock(&fork_lock) == 0)
-			return;
-	}
+/* fork_lock is held: nobody who forks is looking. */
+static void
+unpark(struct tidep_thread *self)
+{
+	atomic_store_explicit(&self->is_parked, false, memory_order_relaxed);
+	if (self->is_stray)
+		atomic_fetch_add_explicit(&strays, 1, memory_order_relaxed);
 }
 
 void
 tidep_pool_attend(void)
 {
+	struct tidep_thread *self = &tidep_pool_self;
+
 	while (attention_is_wanted()) {
-		wait_for_fork_lock(&tidep_pool_self);
+		park(self);
+		pthread_mutex_lock(&fork_lock);
+		unpark(self);
 		if (atomic_load_explicit(&tidep_pool_attention, memory_order_relaxed) ==
 		    TIDEP_ATTENTION_ORPHANS)
 			adopt_orphans();
@@ -187,7 +249,31 @@ tidep_pool_attend(void)
 	}
 }
 
-/* ---- fork ----------------------------------------------------------------- */
+/* ---- waiting -------------------------------------------------------------- */
+
+void
+tidep_pool_wait_a_turn(unsigned *turns)
+{
+	const struct timespec turn = { .tv_nsec = TURN_NS };
+
+	if (++*turns <= YIELDS)
+		sched_yield();
+	else
+		nanosleep(&turn, NULL);
+}
+
+/*
+ * With no membarrier from now on, but up to now: threads that have hidden, or entered
+ * a gate, without a fence. Nothing tells when their stores are seen, but it is a matter
+ * of nanoseconds.
+ */
+static void
+wait_for_buffers(void)
+{
+	const struct timespec pause = { .tv_nsec = BUFFERS_DRAIN_NS };
+
+	nanosleep(&pause, NULL);
+}
 
 static bool
 somebody_is_hidden(void)
@@ -195,60 +281,84 @@ somebody_is_hidden(void)
 	const struct tidep_thread *thread;
 
 	pthread_mutex_lock(&threads_lock);
+	/* Acquire: pairs with the release of unhide, or park. */
 	for (thread = first_thread; thread != NULL; thread = thread->next)
 		if (thread != &tidep_pool_self &&
-		    atomic_load_explicit(&thread->depth, memory_order_acquire) != 0)
+		    atomic_load_explicit(&thread->depth, memory_order_acquire) != 0 &&
+		    !atomic_load_explicit(&thread->is_parked, memory_order_acquire))
 			break;
 	pthread_mutex_unlock(&threads_lock);
 	return thread != NULL || atomic_load_explicit(&strays, memory_order_seq_cst) != 0;
 }
 
-/*
- * With no membarrier from now on, but up to now: threads that have hidden, or come
- * into their cache, without a fence. Nothing tells when their stores are seen, but it
- * is a matter of nanoseconds.
- */
 static void
-wait_for_buffers(bool was_strong)
+wait_for_slow_paths(void)
 {
-	const struct timespec pause = { .tv_nsec = BUFFERS_DRAIN_NS };
+	unsigned turns = 0;
 
-	if (!was_strong && tidep_pool_gate_is_strong())
-		nanosleep(&pause, NULL);
-}
-
-static void
-wait_for_slow_paths(bool was_strong)
-{
-	(void)tidep_pool_gate_barrier();
-	wait_for_buffers(was_strong);
+	/* The barrier is registered for by the first call, which may be under way. */
+	if (!tidep_pool_is_started())
+		tidep_pool_gate_start();
+	if (!tidep_pool_gate_barrier() && !is_settled)
+		wait_for_buffers();
 	while (somebody_is_hidden())
-		sched_yield();
+		tidep_pool_wait_a_turn(&turns);
 }
+
+/* No slow path is under way. */
+static void
+wait_for_caches_locked(void)
+{
+	tidep_pool_caches_stop_locked();
+	if (tidep_pool_gate_is_strong() && !is_settled) {
+		wait_for_buffers();
+		is_settled = true;
+	}
+	tidep_pool_caches_wait_locked();
+}
+
+/* threads_lock is held, and no hand is filled now. */
+static bool
+others_have_hands(void)
+{
+	const struct tidep_thread *self = &tidep_pool_self;
+	uint32_t own = self->has_stray_hand ? 1 : 0;
+
+	for (const struct tidep_thread *thread = first_thread; thread; thread = thread->next)
+		if (thread != self &&
+		    atomic_load_explicit(&thread->hands, memory_order_acquire) != 0)
+			return true;
+	return atomic_load_explicit(&stray_hands, memory_order_acquire) > own;
+}
+
+/* ---- fork ----------------------------------------------------------------- */
 
 static void
 prepare(void)
 {
 	struct tidep_thread *self = &tidep_pool_self;
-	bool was_strong = tidep_pool_gate_is_strong();
 
-	/* Out of a signal handler that interrupted us: this child may only exec. */
-	is_unprepared = tidep_pool_is_hidden();
-	if (is_unprepared)
+	/*
+	 * Out of a signal handler that interrupted us: this child may only exec. Waiting
+	 * is not for us, as somebody else who forks may be waiting for us.
+	 */
+	if (tidep_pool_is_hidden() || tidep_pool_is_inside()) {
+		self->unprepared++;
 		return;
-	tidep_pool_start_lock();
-	tidep_pool_misuse_lock();
-	pthread_mutex_lock(&fork_lock);
+	}
+	park(self);
 	enter_depth(self, 1);
+	pthread_mutex_lock(&fork_lock);
+	unpark(self);
 	if (atomic_load_explicit(&tidep_pool_attention, memory_order_relaxed) != 0)
 		adopt_orphans();
 	atomic_store_explicit(&tidep_pool_attention, TIDEP_ATTENTION_FORK, memory_order_seq_cst);
-	wait_for_slow_paths(was_strong);
-	/* Nobody holds a lock now. */
+	wait_for_slow_paths();
+	/* Nobody holds a lock now, but for a thread that is about to be listed. */
 	tidep_pool_registry_lock();
-	tidep_pool_caches_stop_locked();
-	wait_for_buffers(was_strong);
-	tidep_pool_caches_wait_locked();
+	wait_for_caches_locked();
+	pthread_mutex_lock(&threads_lock);
+	others_had_hands = others_have_hands();
 }
 
 /* Lets go of all that prepare() took. */
@@ -257,20 +367,31 @@ resume(uint32_t attention)
 {
 	struct tidep_thread *self = &tidep_pool_self;
 
+	pthread_mutex_unlock(&threads_lock);
 	tidep_pool_registry_unlock();
 	atomic_store_explicit(&tidep_pool_attention, attention, memory_order_release);
+	pthread_mutex_unlock(&fork_lock);
+	/* Only now: a signal handler of ours might want that lock. */
 	atomic_signal_fence(memory_order_seq_cst);
 	self->shown = self->own;
 	atomic_store_explicit(&self->depth, 0, memory_order_release);
-	pthread_mutex_unlock(&fork_lock);
-	tidep_pool_misuse_unlock();
-	tidep_pool_start_unlock();
+}
+
+static bool
+was_prepared(void)
+{
+	struct tidep_thread *self = &tidep_pool_self;
+
+	if (self->unprepared == 0)
+		return true;
+	self->unprepared--;
+	return false;
 }
 
 static void
 go_on_in_parent(void)
 {
-	if (is_unprepared)
+	if (!was_prepared())
 		return;
 	tidep_pool_caches_go_on_locked();
 	resume(0);
@@ -280,28 +401,35 @@ static void
 go_on_in_child(void)
 {
 	struct tidep_thread *self = &tidep_pool_self;
-	uint32_t hands = 0;
 
-	if (is_unprepared)
+	if (!was_prepared())
 		return;
-	/* The other threads' records are still in their stacks' copies. */
-	for (struct tidep_thread *thread = first_thread; thread != NULL; thread = thread->next)
-		if (thread != self)
-			hands += atomic_load_explicit(&thread->hands, memory_order_relaxed);
 	first_thread = self->is_listed ? self : NULL;
 	self->next = self->prev = NULL;
 	atomic_store_explicit(&strays, 0, memory_order_relaxed);
+	atomic_store_explicit(&stray_hands, self->has_stray_hand ? 1 : 0, memory_order_relaxed);
 	tidep_pool_caches_orphan_locked();
-	/* What we have in hand ourselves, forking in a hook, cannot be told from theirs. */
-	if (hands > 0 && atomic_load_explicit(&self->hands, memory_order_relaxed) == 0)
+	if (others_had_hands)
 		for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL;
 		     pool = pool->next)
 			tidep_pool_rescue_locked(pool);
 	resume(TIDEP_ATTENTION_ORPHANS);
 }
 
+static bool is_registered;
+
 int
 tidep_pool_fork_start(void)
 {
-	return pthread_atfork(prepare, go_on_in_parent, go_on_in_child) == 0 ? 0 : -ENOMEM;
+	if (!is_registered && pthread_atfork(prepare, go_on_in_parent, go_on_in_child) != 0)
+		return -ENOMEM;
+	is_registered = true;
+	return 0;
+}
+
+/* If there is no memory, the first call tries again, and says so. */
+__attribute__((constructor)) static void
+register_early(void)
+{
+	(void)tidep_pool_fork_start();
 }

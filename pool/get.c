@@ -279,7 +279,7 @@ evict_elsewhere(struct find *find)
 	object = tidep_pool_object_of(entry.obj);
 	/* Its fini is a hook: outside. */
 	tidep_pool_unhide();
-	tidep_pool_object_let_go(pool, &object);
+	tidep_pool_object_let_go(pool, &object, false);
 	tidep_pool_hide();
 	return true;
 }

@@ -29,6 +29,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "pool/thread.h"
+
 #define LINE_BYTES 512
 
 typedef void handler_fn(const struct tide_misuse_report *report, void *arg);
@@ -70,7 +72,8 @@ tide_set_misuse_handler(handler_fn *fn, void *arg)
 
 	if (tidep_pool_is_reentered(NULL, NULL, "a change of the misuse handler"))
 		return;
-	tidep_pool_self.is_early = true;
+	/* Hidden, so that no fork finds the lock held. */
+	tidep_pool_hide();
 	pthread_mutex_lock(&setter_lock);
 	version = atomic_load_explicit(&handler_version, memory_order_relaxed) + 1;
 	/* Release: who reads one of these also sees that the version before is published. */
@@ -79,19 +82,7 @@ tide_set_misuse_handler(handler_fn *fn, void *arg)
 	/* Release: who reads this version sees its pair. */
 	atomic_store_explicit(&handler_version, version, memory_order_release);
 	pthread_mutex_unlock(&setter_lock);
-	tidep_pool_self.is_early = false;
-}
-
-void
-tidep_pool_misuse_lock(void)
-{
-	pthread_mutex_lock(&setter_lock);
-}
-
-void
-tidep_pool_misuse_unlock(void)
-{
-	pthread_mutex_unlock(&setter_lock);
+	tidep_pool_unhide();
 }
 
 static handler_fn *

@@ -18,10 +18,6 @@
 void tidep_pool_misuse(uint32_t kind, const char *pool, const void *obj, tide_ref ref,
 		       uint64_t generation, const char *detail);
 
-/* For fork(): no handler is set in between. */
-void tidep_pool_misuse_lock(void);
-void tidep_pool_misuse_unlock(void);
-
 /* Reports since the start. */
 uint64_t tidep_pool_misuses(void);
 

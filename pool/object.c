@@ -128,8 +128,8 @@ is_dirty(const struct tide_pool *pool, const void *obj, size_t used, char *text)
 	return true;
 }
 
-__attribute__((noinline)) bool
-tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used)
+static bool
+reset_and_check(struct tide_pool *pool, void *obj, size_t used)
 {
 	char text[DETAIL_BYTES];
 
@@ -143,6 +143,18 @@ tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used)
 	tidep_pool_object_misuse(TIDE_DIRTY_RESET, pool, obj, text);
 	tidep_count_shared(&pool->counts.broken);
 	return false;
+}
+
+__attribute__((noinline)) bool
+tidep_pool_object_reset(struct tide_pool *pool, const struct tidep_entry *entry, size_t used)
+{
+	struct tidep_hand hand;
+	bool is_good;
+
+	tidep_pool_hand_show(&hand, pool, entry->word, TIDEP_HANDED_LIVE);
+	is_good = reset_and_check(pool, entry->obj, used);
+	tidep_pool_hand_hide(&hand);
+	return is_good;
 }
 
 bool
@@ -165,13 +177,13 @@ return_slot(const struct tidep_object *object)
 int
 tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object)
 {
-	struct tidep_hook hook;
+	struct tidep_hand hand;
 	int err = 0;
 
 	if (pool->init != NULL) {
-		tidep_pool_hook_begin(&hook, pool);
+		tidep_pool_hand_show(&hand, pool, object->entry.word, TIDEP_HANDED_SLOT);
 		err = pool->init(object->entry.obj, pool->ctx);
-		tidep_pool_hook_end(&hook);
+		tidep_pool_hand_hide(&hand);
 	}
 	if (err != 0) {
 		/* Whatever init left in it is nobody's. */
@@ -189,24 +201,26 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 }
 
 void
-tidep_pool_object_finish(struct tide_pool *pool, void *obj)
+tidep_pool_object_finish(struct tide_pool *pool, void *obj, const tidep_word *word,
+			 enum tidep_handed handed)
 {
-	struct tidep_hook hook;
+	struct tidep_hand hand;
 
 	if (pool->fini == NULL)
 		return;
-	tidep_pool_hook_begin(&hook, pool);
+	tidep_pool_hand_show(&hand, pool, word, handed);
 	pool->fini(obj, pool->ctx);
-	tidep_pool_hook_end(&hook);
+	tidep_pool_hand_hide(&hand);
 }
 
 void
-tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object)
+tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object, bool was_live)
 {
 	struct tidep_bin *bin = tidep_arena_bin_of(object->granule);
 	bool is_used_up = tidep_pool_object_is_used_up(object);
 
-	tidep_pool_object_finish(pool, object->entry.obj);
+	tidep_pool_object_finish(pool, object->entry.obj, object->entry.word,
+				 was_live ? TIDEP_HANDED_LIVE : TIDEP_HANDED_IDLE);
 	tidep_pool_hide();
 	tidep_arena_bin_clear(bin, object->granule, object->slot, !is_used_up);
 	if (is_used_up) {

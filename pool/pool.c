@@ -345,7 +345,8 @@ finish_objects(struct tide_pool *pool, struct tidep_slab *slab)
 		if (tidep_arena_state(atomic_load_explicit(word, memory_order_relaxed)) !=
 		    TIDEP_IDLE)
 			continue;
-		tidep_pool_object_finish(pool, tidep_arena_slot_at(granule, i));
+		tidep_pool_object_finish(pool, tidep_arena_slot_at(granule, i), word,
+					 TIDEP_HANDED_IDLE);
 		tidep_arena_slot_letgo(word);
 	}
 }

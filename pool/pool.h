@@ -146,7 +146,7 @@ uint32_t tidep_pool_object_find(const struct tide_pool *pool, const void *obj,
 struct tidep_object tidep_pool_object_of(void *obj);
 
 /* The reset hook and its checks. false: the object is broken. No lock held. */
-bool tidep_pool_object_reset(struct tide_pool *pool, void *obj, size_t used);
+bool tidep_pool_object_reset(struct tide_pool *pool, const struct tidep_entry *entry, size_t used);
 
 /*
  * Makes an object in a claimed, empty slot and gives it to the caller. 0, or
@@ -157,11 +157,12 @@ int tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *ob
 /* Was this the last life of an object in hand? Then its slot is not used again. */
 bool tidep_pool_object_is_used_up(const struct tidep_object *object);
 
-/* The fini hook, if there is one. No lock held. */
-void tidep_pool_object_finish(struct tide_pool *pool, void *obj);
-
-/* The end of an object in hand: fini, zero bytes, slot back. No lock held. */
-void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object);
+/*
+ * The end of an object in hand: fini, zero bytes, slot back. No lock held. was_live: by
+ * a put, or a discard, that is counted after it; not: it was idle.
+ */
+void tidep_pool_object_let_go(struct tide_pool *pool, const struct tidep_object *object,
+			      bool was_live);
 
 /* An object in hand was put, with all that follows: reset, then stored or let go. */
 void tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used);

@@ -214,7 +214,7 @@ store(struct tide_pool *pool, void *obj)
 	tidep_pool_unhide();
 	/* No memory for a magazine: a put cannot fail, so it goes for good. */
 	if (!stored)
-		tidep_pool_object_let_go(pool, &object);
+		tidep_pool_object_let_go(pool, &object, false);
 }
 
 void
@@ -223,11 +223,12 @@ tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 	struct tidep_object object = tidep_pool_object_of(obj);
 
 	/* Without a reset where the slot is used up: nobody sees the object again. */
-	if (!tidep_pool_object_is_used_up(&object) && tidep_pool_object_reset(pool, obj, used)) {
+	if (!tidep_pool_object_is_used_up(&object) &&
+	    tidep_pool_object_reset(pool, &object.entry, used)) {
 		store(pool, obj);
 		return;
 	}
-	tidep_pool_object_let_go(pool, &object);
+	tidep_pool_object_let_go(pool, &object, true);
 	count_put(pool, tidep_pool_cache_of(pool));
 }
 
@@ -236,7 +237,7 @@ tidep_pool_object_discard(struct tide_pool *pool, void *obj)
 {
 	struct tidep_object object = tidep_pool_object_of(obj);
 
-	tidep_pool_object_let_go(pool, &object);
+	tidep_pool_object_let_go(pool, &object, true);
 	tidep_count_shared(&pool->counts.discards);
 }
 
@@ -250,9 +251,9 @@ finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct ti
 {
 	struct tidep_object object;
 
-	if (!tidep_pool_object_reset(pool, entry->obj, used)) {
+	if (!tidep_pool_object_reset(pool, entry, used)) {
 		object = tidep_pool_object_of(entry->obj);
-		tidep_pool_object_let_go(pool, &object);
+		tidep_pool_object_let_go(pool, &object, true);
 		count_put(pool, cache);
 	} else if (pool->quarantine != NULL ||
 		   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)) {

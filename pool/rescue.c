@@ -58,9 +58,22 @@ is_fresh(const struct tide_pool *pool, const struct tidep_granule *granule, uint
 	return false;
 }
 
+/* Is it what this thread has in hand, and goes on with? */
+static bool
+is_in_our_hand(const tidep_word *word, enum tidep_handed *handed)
+{
+	for (const struct tidep_hand *hand = tidep_pool_self.hand; hand; hand = hand->outer)
+		if (hand->word == word) {
+			*handed = hand->handed;
+			return true;
+		}
+	return false;
+}
+
 /* How the words of a pool stand now. */
 struct tally {
-	uint64_t live, idle;
+	uint64_t live, idle;      /* objects in hand count as they did before */
+	uint64_t being_made;      /* in our hand */
 	struct tidep_run made_in; /* a claimed slot whose object never came; slots 0: none */
 };
 
@@ -68,6 +81,7 @@ static void
 tally_slot(struct tide_pool *pool, struct tidep_slab *slab, uint32_t slot, struct tally *tally)
 {
 	tidep_word *word = tidep_arena_words_of(slab->granule) + slot;
+	enum tidep_handed handed;
 	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
 
 	switch ((unsigned)tidep_arena_state(was)) {
@@ -75,6 +89,13 @@ tally_slot(struct tide_pool *pool, struct tidep_slab *slab, uint32_t slot, struc
 		tally->idle++;
 		break;
 	case TIDEP_IDLE:
+		if (is_in_our_hand(word, &handed)) {
+			if (handed == TIDEP_HANDED_LIVE)
+				tally->live++;
+			else
+				tally->idle++;
+			break;
+		}
 		/* As if it was put with a pin on it that nobody takes off. */
 		was += TIDEP_PIN_ONE + (TIDEP_LEAVING - TIDEP_IDLE);
 		atomic_store_explicit(word, was, memory_order_relaxed);
@@ -86,8 +107,12 @@ tally_slot(struct tide_pool *pool, struct tidep_slab *slab, uint32_t slot, struc
 		tally->live++;
 		break;
 	case TIDEP_EMPTY:
-		if (!(slab->empty[slot / 64] >> slot % 64 & 1) &&
-		    !is_fresh(pool, slab->granule, slot))
+		if ((slab->empty[slot / 64] >> slot % 64 & 1) ||
+		    is_fresh(pool, slab->granule, slot))
+			break;
+		if (is_in_our_hand(word, &handed))
+			tally->being_made++;
+		else
 			tally->made_in = (struct tidep_run){ slab->granule, slot, 1 };
 		break;
 	default:
@@ -128,7 +153,7 @@ settle_counts(struct tide_pool *pool, const struct tally *tally)
 
 	raise_to(&pool->released, released + objs, created);
 	raise_to(&pool->created, created, released + objs);
-	atomic_store_explicit(&pool->objs, objs, memory_order_relaxed);
+	atomic_store_explicit(&pool->objs, objs + tally->being_made, memory_order_relaxed);
 	tidep_pool_sum_locked(pool, &sum);
 	taken_back = sum.puts + sum.discards;
 	raise_to(&pool->counts.misses, sum.gets, taken_back + tally->live);

@@ -61,16 +61,10 @@ do_step(enum step step)
 	return 0;
 }
 
-void
-tidep_pool_start_lock(void)
+bool
+tidep_pool_is_started(void)
 {
-	pthread_mutex_lock(&start_lock);
-}
-
-void
-tidep_pool_start_unlock(void)
-{
-	pthread_mutex_unlock(&start_lock);
+	return atomic_load_explicit(&is_started, memory_order_acquire);
 }
 
 int
@@ -83,7 +77,8 @@ tide_init(void)
 		return 0;
 	if (tidep_pool_is_reentered(NULL, NULL, "an init"))
 		return -EDEADLK;
-	tidep_pool_self.is_early = true;
+	/* Hidden, so that no fork finds the lock held, and half of what it is for. */
+	tidep_pool_hide();
 	pthread_mutex_lock(&start_lock);
 	err = final_error;
 	while (err == 0 && next_step != STEP_DONE) {
@@ -97,7 +92,7 @@ tide_init(void)
 	if (err == 0)
 		atomic_store_explicit(&is_started, true, memory_order_release);
 	pthread_mutex_unlock(&start_lock);
-	tidep_pool_self.is_early = false;
+	tidep_pool_unhide();
 	return err;
 }
 

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "numa/here.h"
@@ -44,7 +43,7 @@ tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const cha
 		pool != NULL ? tidep_pool_own_cache(pool) : &tidep_pool_no_cache;
 	char text[96];
 
-	if (!tidep_pool_is_hidden() && !tidep_pool_self.is_early &&
+	if (!tidep_pool_is_hidden() &&
 	    (cache == &tidep_pool_no_cache || !tidep_pool_gate_is_inside(&cache->gate)))
 		return false;
 	snprintf(text, sizeof(text), "%s interrupted another call of this thread", what);
@@ -56,13 +55,25 @@ tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const cha
 }
 
 bool
+tidep_pool_is_inside(void)
+{
+	const struct tidep_table *table = tidep_pool_self.own;
+
+	for (uint32_t i = 0; i < table->count; i++)
+		if (table->at[i] != &tidep_pool_no_cache &&
+		    tidep_pool_gate_is_inside(&table->at[i]->gate))
+			return true;
+	return false;
+}
+
+bool
 tidep_pool_is_in_hook(const struct tide_pool *pool)
 {
-	const struct tidep_hook *hook = tidep_pool_self.hooks;
+	const struct tidep_hand *hand = tidep_pool_self.hand;
 
-	while (hook != NULL && hook->pool != pool)
-		hook = hook->outer;
-	return hook != NULL;
+	while (hand != NULL && hand->pool != pool)
+		hand = hand->outer;
+	return hand != NULL;
 }
 
 /* ---- tables and records --------------------------------------------------- */
@@ -364,11 +375,13 @@ tidep_pool_caches_stop_locked(void)
 void
 tidep_pool_caches_wait_locked(void)
 {
+	unsigned turns = 0;
+
 	for (struct tide_pool *pool = tidep_pool_first_locked(); pool != NULL; pool = pool->next)
 		for (struct tidep_cache *cache = pool->caches; cache != NULL; cache = cache->next)
 			while (cache != tidep_pool_own_cache(pool) &&
 			       !tidep_pool_gate_is_left(&cache->gate))
-				sched_yield();
+				tidep_pool_wait_a_turn(&turns);
 }
 
 void
@@ -452,14 +465,15 @@ exit_thread(void *unused)
 
 	(void)unused;
 	tidep_pool_self.exited = true;
-	tidep_pool_self.hooks = NULL;
+	tidep_pool_self.hand = NULL;
 	tidep_pool_self.shown = &tidep_pool_no_table;
 	tidep_pool_self.own = &tidep_pool_no_table;
+	tidep_pool_hide();
 	if (table == &tidep_pool_no_table) {
 		tidep_pool_thread_unlist();
+		tidep_pool_unhide();
 		return;
 	}
-	tidep_pool_hide();
 	tidep_pool_registry_lock();
 	(void)empty_caches_locked(table, true);
 	for (uint32_t i = 0; i < table->count; i++) {
@@ -479,8 +493,8 @@ exit_thread(void *unused)
 		tidep_numa_record_free(table);
 		table = smaller;
 	}
-	tidep_pool_unhide();
 	tidep_pool_thread_unlist();
+	tidep_pool_unhide();
 	atomic_fetch_sub_explicit(&threads, 1, memory_order_relaxed);
 }
 

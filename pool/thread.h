@@ -28,37 +28,15 @@ bool tidep_pool_thread_will_exit(void);
 /* Is this thread between the two? Then whoever asks has interrupted it. */
 bool tidep_pool_is_hidden(void);
 
+/* Or inside any of its caches? */
+bool tidep_pool_is_inside(void);
+
 /*
  * Has this call ("a put") interrupted another one of its thread, on a slow path
  * or inside the cache of this pool? Reported as TIDE_REENTERED. For all that
  * takes a lock; pool and obj may be NULL.
  */
 bool tidep_pool_is_reentered(const struct tide_pool *pool, const void *obj, const char *what);
-
-/*
- * An init or a fini that is running on this thread. Its object is in no count that
- * would keep the pool from being destroyed.
- */
-struct tidep_hook {
-	const struct tide_pool *pool;
-	struct tidep_hook *outer;
-};
-
-static inline void
-tidep_pool_hook_begin(struct tidep_hook *hook, const struct tide_pool *pool)
-{
-	hook->pool = pool;
-	hook->outer = tidep_pool_self.hooks;
-	tidep_pool_self.hooks = hook;
-}
-
-static inline void
-tidep_pool_hook_end(const struct tidep_hook *hook)
-{
-	tidep_pool_self.hooks = hook->outer;
-}
-
-bool tidep_pool_is_in_hook(const struct tide_pool *pool);
 
 /* The calling thread's cache of the pool, as tidep_pool_cache_in(), hidden or not. */
 static inline struct tidep_cache *
@@ -69,25 +47,49 @@ tidep_pool_own_cache(const struct tide_pool *pool)
 
 /*
  * An object is in this thread's hand, out of every magazine, while hooks may run:
- * from before it is taken to after it is counted. For a fork in the middle of that.
+ * from before it is taken to after it is counted. For a fork in the middle of that:
+ * no hand is filled while one is under way.
  */
-static inline void
-tidep_pool_hand_fill(void)
-{
-	_Atomic uint32_t *hands = &tidep_pool_self.hands;
+void tidep_pool_hand_fill(void);
+void tidep_pool_hand_empty(void);
 
-	atomic_store_explicit(hands, atomic_load_explicit(hands, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+/*
+ * What this thread has in hand as it calls a hook, which may fork: in the child that
+ * goes on. It is on the stack of who calls.
+ */
+enum tidep_handed {
+	TIDEP_HANDED_LIVE, /* by a put that is not counted yet */
+	TIDEP_HANDED_IDLE, /* out of a magazine, to be let go */
+	TIDEP_HANDED_SLOT, /* no object yet */
+};
+
+struct tidep_hand {
+	struct tidep_hand *outer; /* a hook's call may call hooks */
+	const struct tide_pool *pool;
+	const tidep_word *word;
+	enum tidep_handed handed;
+};
+
+static inline void
+tidep_pool_hand_show(struct tidep_hand *hand, const struct tide_pool *pool, const tidep_word *word,
+		     enum tidep_handed handed)
+{
+	*hand = (struct tidep_hand){ tidep_pool_self.hand, pool, word, handed };
+	tidep_pool_self.hand = hand;
 }
 
 static inline void
-tidep_pool_hand_empty(void)
+tidep_pool_hand_hide(const struct tidep_hand *hand)
 {
-	_Atomic uint32_t *hands = &tidep_pool_self.hands;
-
-	atomic_store_explicit(hands, atomic_load_explicit(hands, memory_order_relaxed) - 1,
-			      memory_order_relaxed);
+	tidep_pool_self.hand = hand->outer;
 }
+
+/* Is a hook of this pool running on this thread? Its object is not to be finished twice. */
+bool tidep_pool_is_in_hook(const struct tide_pool *pool);
+
+/* The fini hook, if there is one, with the object shown. No lock held. */
+void tidep_pool_object_finish(struct tide_pool *pool, void *obj, const tidep_word *word,
+			      enum tidep_handed handed);
 
 /* The caller's cache of the pool, bound; NULL: it has to do without. Hidden. */
 struct tidep_cache *tidep_pool_cache_bind(struct tide_pool *pool);
@@ -145,8 +147,8 @@ void tidep_pool_drain_locked(struct tide_pool *pool, bool by_force);
  * their caches until they are let go on. In the child all caches but the caller's
  * are orphans, and are adopted later: emptied, and free for other threads.
  */
-void tidep_pool_caches_stop_locked(void);
-void tidep_pool_caches_wait_locked(void); /* for those who are inside still */
+void tidep_pool_caches_stop_locked(void); /* raise the gates, and then */
+void tidep_pool_caches_wait_locked(void);
 void tidep_pool_caches_go_on_locked(void);
 void tidep_pool_caches_orphan_locked(void);
 void tidep_pool_caches_adopt_locked(struct tide_pool *pool);

@@ -15,7 +15,16 @@
  * all zero then), never carried out on a half-changed cache or left waiting for a
  * lock that its own thread holds.
  *
- * Fork: only a child that goes on to exec is supported in this version.
+ * Fork: parent and child both go on with everything, wherever other threads were,
+ * and in hooks too. The child has all pools and refs. Idle objects that threads which
+ * are not in the child had cached are there for its gets; what those threads had got,
+ * had pinned, or had in hand in a hook is live in the child for ever, unless it knows
+ * the pointer or ref and puts it: a pool with such objects cannot be destroyed there.
+ * A fork waits for other threads' slow paths, not for their hooks. A child that only
+ * execs pays for nothing but that. A fork out of a signal handler that interrupted
+ * tidepool, and _Fork() and vfork(), which ask nobody, are for a child that only execs.
+ * A program's own pthread_atfork() handlers may take locks that are held around calls
+ * of tidepool, if they are registered after the library was loaded.
  *
  * Misuse (a double put, a foreign pointer ...) is reported on standard error
  * and aborts the process, unless a handler set by tide_set_misuse_handler()
@@ -45,7 +54,8 @@ uint32_t tide_version(void);
  * The environment is read once; later calls return the first one's result.
  *
  * Returns 0; -EINVAL after a line on stderr that names the variable, its value
- * and what is accepted; -ENOMEM (this one may be tried again).
+ * and what is accepted; -ENOMEM (this one may be tried again); -EDEADLK: called from
+ * a signal handler inside tidepool.
  * Cost: tens of milliseconds once, a load and a test afterwards.
  */
 int tide_init(void);
