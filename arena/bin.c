@@ -24,6 +24,7 @@ tidep_arena_bin_init(struct tidep_bin *bin, const struct tidep_geometry *geometr
 	pthread_mutex_init(&bin->lock, NULL);
 	bin->node = node;
 	bin->keeps_slabs = keeps_slabs;
+	bin->is_guarded = false;
 	bin->geometry = *geometry;
 	memset(bin->lists, 0, sizeof(bin->lists));
 	bin->slabs = 0;
@@ -95,6 +96,10 @@ add_slab_locked(struct tidep_bin *bin)
 
 	if (slab == NULL)
 		return NULL;
+	slab->is_guarded = bin->is_guarded;
+	if (bin->is_guarded)
+		tidep_arena_guard_shut(tidep_arena_base_of(slab->granule),
+				       bin->geometry.granules * TIDEP_GRANULE_BYTES);
 	bin->slabs++;
 	link_slab_locked(bin, slab);
 	return slab;
@@ -268,9 +273,9 @@ tidep_arena_bin_word_bytes(const struct tidep_bin *bin)
 	       ((bytes + page - 1) & ~(uint64_t)(page - 1));
 }
 
-void
-tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule, uint32_t slot,
-		      bool is_used_again)
+static void
+clear_slot(struct tidep_bin *bin, const struct tidep_granule *granule, uint32_t slot,
+	   bool is_used_again)
 {
 	size_t page = tidep_numa_page_bytes();
 	size_t stride = bin->geometry.stride;
@@ -293,4 +298,15 @@ tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule
 		granule->slab, (uint32_t)((size_t)(from - tidep_arena_base_of(granule)) / page),
 		(uint32_t)((size_t)(to - from) / page), false);
 	pthread_mutex_unlock(&bin->lock);
+}
+
+void
+tidep_arena_bin_clear(struct tidep_bin *bin, const struct tidep_granule *granule, uint32_t slot,
+		      bool is_used_again)
+{
+	if (bin->is_guarded)
+		tidep_arena_guard_open(tidep_arena_slot_at(granule, slot), bin->geometry.stride);
+	clear_slot(bin, granule, slot, is_used_again);
+	if (bin->is_guarded)
+		tidep_arena_guard_shut(tidep_arena_slot_at(granule, slot), bin->geometry.stride);
 }

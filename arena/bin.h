@@ -25,6 +25,7 @@ struct tidep_bin {
 	pthread_mutex_t lock;
 	unsigned node;                  /* as tidep_arena_claim() takes it; fixed */
 	bool keeps_slabs;               /* never gives their addresses to others; fixed */
+	bool is_guarded;                /* what is not lent is shut, see arena/guard.h; fixed */
 	struct tidep_geometry geometry; /* fixed */
 	/* The lock's: */
 	struct tidep_slab *lists[TIDEP_LISTS];
@@ -39,7 +40,10 @@ struct tidep_run {
 	uint32_t slots; /* 0: nothing */
 };
 
-/* A bin that keeps its slabs decommits the ones that empty instead of destroying them. */
+/*
+ * A bin that keeps its slabs decommits the ones that empty instead of destroying them.
+ * It is not guarded; whoever lends objects out of it sets that before the first claim.
+ */
 void tidep_arena_bin_init(struct tidep_bin *bin, const struct tidep_geometry *geometry,
 			  unsigned node, bool keeps_slabs);
 

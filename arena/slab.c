@@ -243,6 +243,8 @@ tidep_arena_slab_destroy(struct tidep_slab *slab, const struct tidep_geometry *g
 		granule->floor = floor;
 	/* Where no slot was ever handed out too: a reserve may have put them in memory. */
 	drop_words(granule);
+	if (slab->is_guarded)
+		tidep_arena_guard_open(tidep_arena_base_of(granule), slab->pages * page);
 	/* Runs of committed pages, so that untouched addresses cost no call. */
 	for (uint32_t from = 0, to;; from = to) {
 		from = find_bit(slab->committed, from, slab->pages, true);
@@ -327,6 +329,21 @@ tidep_arena_slab_reach(const struct tidep_slab *slab, size_t n)
 	return to;
 }
 
+/* Pages on which every slot is empty. Where the kernel refuses they are cleared by hand. */
+static void
+decommit_pages(struct tidep_slab *slab, uint32_t from, uint32_t to)
+{
+	size_t page = tidep_numa_page_bytes();
+	char *at = tidep_arena_base_of(slab->granule) + from * page;
+	size_t bytes = (to - from) * page;
+
+	if (slab->is_guarded)
+		tidep_arena_guard_open(at, bytes);
+	tidep_numa_decommit(at, bytes);
+	if (slab->is_guarded)
+		tidep_arena_guard_shut(at, bytes);
+}
+
 uint32_t
 tidep_arena_slab_trim(struct tidep_slab *slab)
 {
@@ -348,8 +365,7 @@ tidep_arena_slab_trim(struct tidep_slab *slab)
 			end = find_bit(slab->committed, at, page_to, false);
 			if (at == end)
 				break;
-			tidep_numa_decommit(tidep_arena_base_of(slab->granule) + at * page,
-					    (end - at) * page);
+			decommit_pages(slab, at, end);
 			trimmed += change_bits(slab->committed, at, end - at, false);
 		}
 	}

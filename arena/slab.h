@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena/guard.h"
 #include "arena/region.h"
 
 #define TIDEP_SLAB_BYTES_MIN TIDEP_GRANULE_BYTES
@@ -50,6 +51,7 @@ struct tidep_slab {
 	struct tidep_granule *granule; /* the first; the others follow */
 	unsigned node;                 /* as tidep_arena_claim() takes it */
 	unsigned list;                 /* which of the bin's */
+	bool is_guarded;               /* its bin is; see arena/guard.h */
 	uint32_t empties;              /* slots without an object, to be claimed */
 	uint32_t retired;              /* slots out of generations */
 	uint32_t pages;

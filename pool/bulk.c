@@ -23,6 +23,7 @@ get_hits(struct tide_pool *pool, void **objs, size_t n)
 	for (; got < n; got++) {
 		const struct tidep_entry *entry = --cache->top;
 
+		tidep_arena_guard_lend(pool, entry->obj, pool->object_bytes);
 		tidep_arena_slot_issue(entry->word, entry->idle);
 		objs[got] = entry->obj;
 	}

@@ -134,6 +134,7 @@ tidep_pool_get_hit(struct tidep_cache *cache, void **obj, tide_ref *ref)
 	*obj = top->obj;
 	if (ref != NULL)
 		*ref = tidep_pool_ref_to_come(top->obj, tidep_arena_life(top->idle));
+	tidep_arena_guard_lend(cache->pool, top->obj, cache->pool->object_bytes);
 	tidep_arena_slot_issue(top->word, top->idle);
 	tidep_pool_gate_leave(&cache->gate.gets, 1);
 	return true;
@@ -245,7 +246,9 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 		life = tidep_arena_life(was);
 		goto leave;
 	}
+	tidep_arena_guard_take(pool, obj, pool->stride);
 	tidep_pool_clear_small(obj, used);
+	tidep_arena_guard_shut(obj, pool->stride);
 	tidep_pool_push(cache, obj, word, was + pool->put_step);
 	return;
 leave:
@@ -277,7 +280,9 @@ tidep_pool_put_ref_fast(struct tide_pool *pool, tide_ref ref, size_t used)
 	/* Stale, or pinned. */
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(object.entry.word, live, pool->put_step)))
 		goto leave;
+	tidep_arena_guard_take(pool, object.entry.obj, pool->stride);
 	tidep_pool_clear_small(object.entry.obj, used);
+	tidep_arena_guard_shut(object.entry.obj, pool->stride);
 	tidep_pool_push(cache, object.entry.obj, object.entry.word, live + pool->put_step);
 	return 0;
 leave:

@@ -146,6 +146,7 @@ tidep_pool_depot_init(struct tidep_depot *depot, struct tide_pool *pool, unsigne
 		      const struct tidep_geometry *geometry, unsigned placement)
 {
 	tidep_arena_bin_init(&depot->bin, geometry, placement, false);
+	depot->bin.is_guarded = true;
 	depot->pool = pool;
 	depot->node = node;
 	depot->loose = NULL;

@@ -372,6 +372,7 @@ hand_out(const struct find *find, enum found found, tide_ref *ref)
 
 	switch (found) {
 	case FOUND_IDLE:
+		tidep_arena_guard_lend(find->pool, object->entry.obj, find->pool->object_bytes);
 		tidep_arena_slot_issue(object->entry.word, object->entry.idle);
 		break;
 	case FOUND_EMPTY:

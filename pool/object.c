@@ -137,8 +137,10 @@ reset_and_check(struct tide_pool *pool, void *obj, size_t used)
 		tidep_count_shared(&pool->counts.broken);
 		return false;
 	}
-	if (!pool->checks_reset || !is_dirty(pool, obj, used, text))
+	if (!pool->checks_reset || !is_dirty(pool, obj, used, text)) {
+		tidep_arena_guard_shut(obj, pool->stride);
 		return true;
+	}
 	/* It is put already: if the handler returns, it is let go, not reused. */
 	tidep_pool_object_misuse(TIDE_DIRTY_RESET, pool, obj, text);
 	tidep_count_shared(&pool->counts.broken);
@@ -180,12 +182,14 @@ tidep_pool_object_make(struct tide_pool *pool, const struct tidep_object *object
 	struct tidep_hand hand;
 	int err = 0;
 
+	tidep_arena_guard_lend(pool, object->entry.obj, pool->object_bytes);
 	if (pool->init != NULL) {
 		tidep_pool_hand_show(&hand, pool, object->entry.word, TIDEP_HANDED_SLOT);
 		err = pool->init(object->entry.obj, pool->ctx);
 		tidep_pool_hand_hide(&hand);
 	}
 	if (err != 0) {
+		tidep_arena_guard_take(pool, object->entry.obj, pool->object_bytes);
 		/* Whatever init left in it is nobody's. */
 		tidep_pool_hide();
 		tidep_arena_bin_clear(tidep_arena_bin_of(object->granule), object->granule,
@@ -208,6 +212,8 @@ tidep_pool_object_finish(struct tide_pool *pool, void *obj, const tidep_word *wo
 
 	if (pool->fini == NULL)
 		return;
+	/* It may have been at rest, or be in hand already. */
+	tidep_arena_guard_open(obj, pool->object_bytes);
 	tidep_pool_hand_show(&hand, pool, word, handed);
 	pool->fini(obj, pool->ctx);
 	tidep_pool_hand_hide(&hand);

@@ -293,7 +293,10 @@ make_pool(const struct tide_pool_config *config, struct tide_pool **made)
 	if (err == 0) {
 		pool->depots = depots;
 		init_pool(pool, config);
+		tidep_arena_guard_init(pool);
 		err = enlist(pool);
+		if (err != 0)
+			tidep_arena_guard_fini(pool);
 	}
 	if (err != 0) {
 		tidep_pool_quarantine_destroy(pool->quarantine);
@@ -347,6 +350,7 @@ finish_objects(struct tide_pool *pool, struct tidep_slab *slab)
 			continue;
 		tidep_pool_object_finish(pool, tidep_arena_slot_at(granule, i), word,
 					 TIDEP_HANDED_IDLE);
+		tidep_arena_guard_shut(tidep_arena_slot_at(granule, i), pool->stride);
 		tidep_arena_slot_letgo(word);
 	}
 }
@@ -391,6 +395,7 @@ tide_pool_destroy(tide_pool *pool)
 	tidep_pool_hide();
 	for (unsigned i = 0; i < pool->depots; i++)
 		tidep_pool_depot_fini(&pool->depot[i]);
+	tidep_arena_guard_fini(pool);
 	tidep_pool_quarantine_destroy(pool->quarantine);
 	tidep_numa_record_free(pool);
 	tidep_pool_unhide();

@@ -222,6 +222,7 @@ tidep_pool_object_put(struct tide_pool *pool, void *obj, size_t used)
 {
 	struct tidep_object object = tidep_pool_object_of(obj);
 
+	tidep_arena_guard_take(pool, obj, pool->object_bytes);
 	/* Without a reset where the slot is used up: nobody sees the object again. */
 	if (!tidep_pool_object_is_used_up(&object) &&
 	    tidep_pool_object_reset(pool, &object.entry, used)) {
@@ -237,6 +238,7 @@ tidep_pool_object_discard(struct tide_pool *pool, void *obj)
 {
 	struct tidep_object object = tidep_pool_object_of(obj);
 
+	tidep_arena_guard_take(pool, obj, pool->object_bytes);
 	tidep_pool_object_let_go(pool, &object, true);
 	tidep_count_shared(&pool->counts.discards);
 }
@@ -251,6 +253,7 @@ finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct ti
 {
 	struct tidep_object object;
 
+	tidep_arena_guard_take(pool, entry->obj, pool->object_bytes);
 	if (!tidep_pool_object_reset(pool, entry, used)) {
 		object = tidep_pool_object_of(entry->obj);
 		tidep_pool_object_let_go(pool, &object, true);
