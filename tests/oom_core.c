@@ -4,83 +4,18 @@
  * run asks less often, over a scenario of all that the core does. Whatever call
  * that hits says ENOMEM or does without; nothing is lost, everything works
  * afterwards, and no record, reservation or file descriptor is left behind.
- *
- * Records and reservations are counted where the linker puts our functions in
- * the place of numa's (--wrap).
  */
 #include "config.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/wait.h>
 
 #include "numa/fault.h"
-#include "numa/osmem.h"
-#include "numa/record.h"
+#include "oom_out.h"
 #include "pool/tide.h"
 #include "rooms.h"
-
-/* ---- what is out ---------------------------------------------------------------- */
-
-static _Atomic int64_t records;
-static _Atomic int64_t reserved_bytes;
-
-void *__real_tidep_numa_record_alloc(size_t bytes);
-void __real_tidep_numa_record_free(void *record);
-void *__real_tidep_numa_reserve(size_t bytes, size_t align_bytes);
-void __real_tidep_numa_unreserve(void *addr, size_t bytes);
-void *__wrap_tidep_numa_record_alloc(size_t bytes);
-void __wrap_tidep_numa_record_free(void *record);
-void *__wrap_tidep_numa_reserve(size_t bytes, size_t align_bytes);
-void __wrap_tidep_numa_unreserve(void *addr, size_t bytes);
-
-void *
-__wrap_tidep_numa_record_alloc(size_t bytes)
-{
-	void *record = __real_tidep_numa_record_alloc(bytes);
-
-	atomic_fetch_add(&records, record != NULL);
-	return record;
-}
-
-void
-__wrap_tidep_numa_record_free(void *record)
-{
-	atomic_fetch_sub(&records, record != NULL);
-	__real_tidep_numa_record_free(record);
-}
-
-void *
-__wrap_tidep_numa_reserve(size_t bytes, size_t align_bytes)
-{
-	void *addr = __real_tidep_numa_reserve(bytes, align_bytes);
-
-	if (addr != NULL)
-		atomic_fetch_add(&reserved_bytes, (int64_t)bytes);
-	return addr;
-}
-
-void
-__wrap_tidep_numa_unreserve(void *addr, size_t bytes)
-{
-	atomic_fetch_sub(&reserved_bytes, (int64_t)bytes);
-	__real_tidep_numa_unreserve(addr, bytes);
-}
-
-static unsigned
-count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
 
 /* ---- the scenario ----------------------------------------------------------------- */
 
