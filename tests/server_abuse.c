@@ -6,7 +6,8 @@
  *
  * Eight threads make so many connections each to 127.0.0.1:PORT and do something
  * else with each: go away in the middle of a request, of an answer, of nothing;
- * send garbage; take nothing in; reset. What they are answered is of no interest.
+ * send garbage; take nothing in, or slowly; end their half; reset; stay until they
+ * are closed. What they are answered is of no interest.
  */
 #include <netinet/in.h>
 #include <pthread.h>
@@ -114,6 +115,16 @@ send_a_part(struct client *client)
 	put_all(client, client->bytes, pick(client, (unsigned)client->len + 1));
 }
 
+/* All that there is to say, and then only listens. */
+static void
+send_all_and_end(struct client *client)
+{
+	make_request(client);
+	put_all(client, client->bytes, client->len);
+	shutdown(client->fd, SHUT_WR);
+	get_some(client, SIZE_MAX);
+}
+
 static void
 send_a_part_and_end(struct client *client)
 {
@@ -178,6 +189,21 @@ take_nothing(struct client *client)
 	pause_a_little(client);
 }
 
+/* Takes in a long answer a little at a time, and perhaps not to its end. */
+static void
+take_in_pieces(struct client *client)
+{
+	unsigned pieces = 1 + pick(client, 30);
+	char bytes[2000];
+	int small = 4096;
+
+	setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	for (int i = 0; i < 20; i++)
+		put_text(client, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+	while (pieces-- > 0 && read(client->fd, bytes, 1 + pick(client, sizeof(bytes))) > 0)
+		pause_a_little(client);
+}
+
 static void
 send_too_much(struct client *client)
 {
@@ -210,9 +236,24 @@ be_quiet(struct client *client)
 	pause_a_little(client);
 }
 
+/* For the server to find out, while it waits for the rest; four seconds at most. */
+static void
+outstay(struct client *client)
+{
+	char byte;
+
+	if (pick(client, 2))
+		send_a_part(client);
+	for (int i = 0; i < 13; i++) {
+		if (read(client->fd, &byte, 1) == 0)
+			return;
+	}
+}
+
 static void (*const ways[])(struct client *) = {
-	be_good,      send_a_part,   send_a_part_and_end, reset,    send_in_pieces,    send_garbage,
-	take_nothing, send_too_much, expect_continue,     be_quiet, send_a_broken_one,
+	be_good,           send_a_part,      send_a_part_and_end, reset,           send_in_pieces,
+	send_garbage,      take_nothing,     send_too_much,       expect_continue, be_quiet,
+	send_a_broken_one, send_all_and_end, take_in_pieces,      outstay,
 };
 
 static void *

@@ -217,6 +217,7 @@ end_reply(struct conn *conn)
 	bool keep_alive = conn->reply.keep_alive && !conn->worker->stopping;
 
 	request_next(&conn->request);
+	conn->answered = true;
 	if (!keep_alive) {
 		linger(conn);
 		return;
@@ -342,6 +343,8 @@ conn_stop(struct conn *conn)
 	int unread = 0;
 
 	if (conn->state != CONN_READING || conn->request.begun)
+		return;
+	if (!conn->answered && worker_is_replaced(conn->worker))
 		return;
 	/* A request that is already here counts as begun. */
 	if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &unread) == 0 &&

@@ -43,6 +43,7 @@ struct conn {
 	struct conn *prev; /* in worker->conns */
 	struct conn *next;
 	enum conn_state state;
+	bool answered; /* once at least: from then on it may be closed between requests */
 	uint64_t linger_until_ms;
 	_Atomic uint64_t active_ms; /* when its client was last heard of; 0 = not set up yet */
 
@@ -77,7 +78,11 @@ bool conn_is_idle(const struct conn *conn, uint64_t now_ms);
 /* Closes it if it is idle. now_ms: all that had come by then has been handled. */
 void conn_expire(struct conn *conn, uint64_t now_ms);
 
-/* The worker is shutting down: closes it if no request has begun. */
+/*
+ * The worker is stopping: closes it if no request has begun. Where another worker
+ * takes its place a new connection may wait for its first one, since a client does
+ * not expect to be turned away while the server goes on.
+ */
 void conn_stop(struct conn *conn);
 
 /* Closes it if it has lingered long enough; true if it goes on lingering. */

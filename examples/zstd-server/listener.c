@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,14 @@ int
 listener_bind(struct sockaddr_storage *address)
 {
 	return bind_socket(address, 1);
+}
+
+int
+listener_share(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
 }
 
 void

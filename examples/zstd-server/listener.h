@@ -18,6 +18,14 @@ int listener_probe(const struct sockaddr_storage *address);
  */
 int listener_bind(struct sockaddr_storage *address);
 
+/*
+ * The same socket once more. A second one of the same address would do as well but
+ * for the moment when the first is closed: whoever is in its backlog then, or just
+ * shaking hands, is reset.
+ * Returns a file descriptor or a negative errno.
+ */
+int listener_share(int fd);
+
 /* "127.0.0.1:8080" or "[::1]:8080". */
 void listener_print(const struct sockaddr_storage *address, char *dst, size_t dst_bytes);
 

@@ -2,8 +2,8 @@
 /*
  * mail.c - a mutex around an array; libuv's async handle is the bell.
  *
- * The bell is rung with the lock held: else a worker that was awake already could
- * take must_stop, and close the bell, between the poster's unlock and its ring.
+ * The bell is rung with the lock held, and only while the box is open: libuv must
+ * not be asked to ring a bell whose loop has let go of it.
  */
 #include "mail.h"
 
@@ -18,6 +18,7 @@ mail_open(struct mail *mail, uv_loop_t *loop, uv_async_cb on_ring, void *data)
 		return error;
 	mail->n = 0;
 	mail->must_stop = false;
+	mail->is_open = true;
 	mail->bell.data = data;
 	error = uv_async_init(loop, &mail->bell, on_ring);
 	if (error)
@@ -35,6 +36,13 @@ has_ref_locked(const struct mail *mail, tide_ref ref)
 	return false;
 }
 
+static void
+ring_locked(struct mail *mail)
+{
+	if (mail->is_open)
+		uv_async_send(&mail->bell);
+}
+
 bool
 mail_post(struct mail *mail, tide_ref ref)
 {
@@ -47,7 +55,7 @@ mail_post(struct mail *mail, tide_ref ref)
 		if (fits)
 			mail->refs[mail->n++] = ref;
 	}
-	uv_async_send(&mail->bell);
+	ring_locked(mail);
 	uv_mutex_unlock(&mail->lock);
 	return fits;
 }
@@ -57,7 +65,7 @@ mail_post_stop(struct mail *mail)
 {
 	uv_mutex_lock(&mail->lock);
 	mail->must_stop = true;
-	uv_async_send(&mail->bell);
+	ring_locked(mail);
 	uv_mutex_unlock(&mail->lock);
 }
 
@@ -65,7 +73,7 @@ void
 mail_ring(struct mail *mail)
 {
 	uv_mutex_lock(&mail->lock);
-	uv_async_send(&mail->bell);
+	ring_locked(mail);
 	uv_mutex_unlock(&mail->lock);
 }
 
@@ -79,6 +87,7 @@ mail_take(struct mail *mail, tide_ref refs[MAIL_REFS], bool *must_stop)
 	memcpy(refs, mail->refs, n * sizeof(refs[0]));
 	mail->n = 0;
 	*must_stop = mail->must_stop;
+	mail->must_stop = false;
 	uv_mutex_unlock(&mail->lock);
 	return n;
 }
@@ -86,6 +95,9 @@ mail_take(struct mail *mail, tide_ref refs[MAIL_REFS], bool *must_stop)
 void
 mail_close(struct mail *mail)
 {
+	uv_mutex_lock(&mail->lock);
+	mail->is_open = false;
+	uv_mutex_unlock(&mail->lock);
 	uv_close((uv_handle_t *)&mail->bell, NULL);
 }
 

@@ -7,11 +7,10 @@
  * connection is still idle when the next sweep comes by.
  *
  *                           who              meanwhile
- *   mail_open .. mail_fini  the worker       nobody posts
+ *   mail_open, mail_fini    the main loop    nobody does anything: the worker's
+ *                                            thread has not begun, or was joined
  *   mail_post*, mail_ring   any other thread anything but the above
- *   mail_take               the worker       anything but the above
- *   mail_close              the worker       as mail_open: having taken must_stop,
- *                                            which is the last thing posted
+ *   mail_take, mail_close   the worker       anything but the above
  */
 #ifndef MAIL_H
 #define MAIL_H
@@ -28,6 +27,7 @@ struct mail {
 	tide_ref refs[MAIL_REFS];
 	unsigned n;
 	bool must_stop;
+	bool is_open; /* what comes after mail_close() is dropped */
 };
 
 /*
@@ -39,7 +39,7 @@ int mail_open(struct mail *mail, uv_loop_t *loop, uv_async_cb on_ring, void *dat
 /* False: the box is full. */
 bool mail_post(struct mail *mail, tide_ref ref);
 
-/* The worker shall stop. Nothing may be posted after this. */
+/* The worker shall stop; again, if the server has begun to stop meanwhile. */
 void mail_post_stop(struct mail *mail);
 
 /* No letter, only the bell. */
@@ -48,8 +48,10 @@ void mail_ring(struct mail *mail);
 /* Empties the box into refs; returns how many there were. */
 unsigned mail_take(struct mail *mail, tide_ref refs[MAIL_REFS], bool *must_stop);
 
-/* The loop lets go of the box. mail_fini() once the loop has ended. */
+/* The loop lets go of the bell. */
 void mail_close(struct mail *mail);
+
+/* The loop has ended. */
 void mail_fini(struct mail *mail);
 
 #endif

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - zstd-server: starts the workers, waits for a signal, stops them.
+ * main.c - zstd-server: starts the workers, waits for signals, stops them.
  *
  * Exit status: 0 after a shutdown, 1 if it could not start or an object was
  * lost, 2 for a bad argument or a malformed setting.
  */
+#include "crew.h"
 #include "listener.h"
 #include "options.h"
 #include "server.h"
 #include "sweep.h"
-#include "worker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uv_signal_t signals[2];
+static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+#define SIGNALS (sizeof(numbers) / sizeof(numbers[0]))
+static uv_signal_t signals[SIGNALS];
 
 static void
 on_signal(uv_signal_t *handle, int number)
@@ -25,29 +27,24 @@ on_signal(uv_signal_t *handle, int number)
 	struct server *server = handle->data;
 	unsigned before = atomic_load_explicit(&server->stopping, memory_order_relaxed);
 
-	(void)number;
+	if (number == SIGHUP) {
+		crew_restart(server);
+		return;
+	}
 	/* Workers look at a second signal by themselves: they may have ended. */
 	atomic_store_explicit(&server->stopping, before ? 2 : 1, memory_order_relaxed);
 	if (before)
 		return;
 	sweep_stop(server);
-	for (unsigned i = 0; i < server->opt.threads; i++)
-		mail_post_stop(&server->workers[i].mail);
+	crew_stop(server);
 }
 
-/* A worker has ended; with the last one the main loop does. */
+/* The last worker has ended; with these the main loop does. */
 static void
-on_finished(uv_async_t *finished)
+on_gone(struct server *server)
 {
-	struct server *server = finished->data;
-
-	if (atomic_load_explicit(&server->running, memory_order_relaxed))
-		return;
-	for (unsigned i = 0; i < server->opt.threads; i++)
-		uv_thread_join(&server->workers[i].thread);
-	uv_close((uv_handle_t *)finished, NULL);
 	sweep_close(server);
-	for (int i = 0; i < 2; i++)
+	for (size_t i = 0; i < SIGNALS; i++)
 		uv_close((uv_handle_t *)&signals[i], NULL);
 }
 
@@ -58,33 +55,12 @@ complain(const char *what, const char *why)
 	return 1;
 }
 
-/* All workers are made before the first one runs, so that a failure is simple. */
 static int
-create_workers(struct server *server)
+start(struct server *server, uv_loop_t *loop)
 {
-	struct sockaddr_storage *address = &server->opt.address;
-	char text[64];
 	int error = 0;
 
-	listener_print(address, text, sizeof(text));
-	if (strcmp(text + strlen(text) - 2, ":0") != 0)
-		error = listener_probe(address);
-	for (unsigned i = 0; i < server->opt.threads && !error; i++) {
-		int fd = listener_bind(address);
-
-		error = fd < 0 ? fd : worker_create(&server->workers[i], server, fd);
-	}
-	return error ? complain(text, uv_strerror(error)) : 0;
-}
-
-static int
-start_workers(struct server *server, uv_loop_t *loop)
-{
-	static const int numbers[2] = { SIGTERM, SIGINT };
-	int error = uv_async_init(loop, &server->finished, on_finished);
-
-	server->finished.data = server;
-	for (int i = 0; i < 2 && !error; i++) {
+	for (size_t i = 0; i < SIGNALS && !error; i++) {
 		signals[i].data = server;
 		error = uv_signal_init(loop, &signals[i]);
 		if (!error)
@@ -92,11 +68,7 @@ start_workers(struct server *server, uv_loop_t *loop)
 	}
 	if (!error)
 		error = sweep_start(server, loop);
-	atomic_store_explicit(&server->running, server->opt.threads, memory_order_relaxed);
-	for (unsigned i = 0; i < server->opt.threads && !error; i++)
-		error = uv_thread_create(&server->workers[i].thread, worker_run,
-					 &server->workers[i]);
-	return error ? complain("cannot start", uv_strerror(error)) : 0;
+	return error ? error : crew_start(server, loop, on_gone);
 }
 
 static int
@@ -104,19 +76,20 @@ serve(struct server *server)
 {
 	uv_loop_t *loop = uv_default_loop();
 	char text[64];
+	int error = crew_create(server);
 
-	server->workers = calloc(server->opt.threads, sizeof(*server->workers));
-	if (!server->workers)
-		return complain("cannot start", strerror(ENOMEM));
-	if (create_workers(server))
-		return 1;
-	if (start_workers(server, loop))
-		exit(1); /* some run already: their memory is not ours to free */
 	listener_print(&server->opt.address, text, sizeof(text));
+	if (error)
+		return complain(text, uv_strerror(error));
+	error = start(server, loop);
+	if (error) {
+		complain("cannot start", uv_strerror(error));
+		exit(1); /* some run already: their memory is not ours to free */
+	}
 	printf("zstd-server: listening on http://%s\n", text);
 	fflush(stdout);
 	uv_run(loop, UV_RUN_DEFAULT);
-	free(server->workers);
+	crew_destroy(server);
 	return uv_loop_close(loop) ? complain("the main loop", "still busy") : 0;
 }
 

@@ -55,8 +55,9 @@ sum(struct server *server, size_t offset)
 {
 	uint64_t total = 0;
 
-	for (unsigned i = 0; i < server->opt.threads; i++) {
-		char *counters = (char *)&server->workers[i].counters;
+	/* Of free slots, too: they keep what their last worker counted. */
+	for (unsigned i = 0; i < server->crew.count; i++) {
+		char *counters = (char *)&server->crew.slots[i].counters;
 
 		total += atomic_load_explicit((_Atomic uint64_t *)(void *)(counters + offset),
 					      memory_order_relaxed);
@@ -111,6 +112,25 @@ static const struct {
 	  offsetof(struct counters, frame_bytes) },
 };
 
+/* In this order: what ends in between must not make a difference negative. */
+static int
+write_crew(struct server *server, struct chain *out)
+{
+	uint64_t left = atomic_load_explicit(&server->crew.left, memory_order_relaxed);
+	uint64_t restarts = atomic_load_explicit(&server->crew.restarts, memory_order_relaxed);
+	uint64_t hired = atomic_load_explicit(&server->crew.hired, memory_order_relaxed);
+	int error = write_number(server, out, "zstd_server_workers_started_total",
+				 "Worker threads that were started.", "counter", hired);
+
+	if (!error)
+		error = write_number(server, out, "zstd_server_workers", "Worker threads now.",
+				     "gauge", hired - left);
+	if (!error)
+		error = write_number(server, out, "zstd_server_restarts_total",
+				     "Times that all workers were replaced.", "counter", restarts);
+	return error;
+}
+
 int
 metrics_write(struct server *server, struct chain *out)
 {
@@ -129,6 +149,8 @@ metrics_write(struct server *server, struct chain *out)
 		error = write_number(server, out, "zstd_server_connections",
 				     "Connections open now.", "gauge", opened - closed);
 	}
+	if (!error)
+		error = write_crew(server, out);
 	if (!error && !server->opt.pooled)
 		error = write_number(
 			server, out, "zstd_server_malloc_objects_total",

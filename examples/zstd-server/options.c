@@ -58,7 +58,10 @@ static const char help[] =
 	"\n"
 	"SIZE is a number of bytes, or has one of the suffixes KiB, MiB, GiB.\n"
 	"Also answers GET /metrics, /health/live and /health/ready. SIGTERM and\n"
-	"SIGINT finish the requests in flight; a second one does not wait for them.\n";
+	"SIGINT finish the requests in flight; a second one does not wait for them.\n"
+	"SIGHUP replaces the workers, one after another, while the server goes on: each\n"
+	"finishes its requests within --grace, and closes its connections. A SIGHUP\n"
+	"meanwhile is remembered: what was new already is replaced again.\n";
 
 static int
 bad(const char *option, const char *value, const char *accepted)

@@ -48,10 +48,8 @@ on_sweep(uv_timer_t *timer)
 	struct server *server = timer->data;
 	struct walk walk = { .now_ms = uv_now(timer->loop) };
 
-	if (!alloc_each(&server->alloc, ALLOC_CONN, look_at, &walk)) {
-		for (unsigned i = 0; i < server->opt.threads; i++)
-			mail_ring(&server->workers[i].mail);
-	}
+	if (!alloc_each(&server->alloc, ALLOC_CONN, look_at, &walk))
+		crew_ring(server);
 	/*
 	 * Where a worker closed what was just being looked at, the last unpin was
 	 * here, and so is the object now. No worker would find it in our cache.

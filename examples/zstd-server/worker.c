@@ -112,9 +112,15 @@ end_if_done(struct worker *worker)
 }
 
 static unsigned
-stop_level(struct worker *worker)
+stop_level(const struct worker *worker)
 {
 	return atomic_load_explicit(&worker->server->stopping, memory_order_relaxed);
+}
+
+bool
+worker_is_replaced(const struct worker *worker)
+{
+	return worker->stopping && stop_level(worker) == 0;
 }
 
 static void
@@ -142,13 +148,18 @@ worker_start_ticks(struct worker *worker)
 		uv_timer_start(&worker->ticker, on_tick, TICK_MS, TICK_MS);
 }
 
+/* Once as it is replaced, perhaps, and once as the server stops. */
 static void
 stop(struct worker *worker)
 {
 	worker->stopping = true;
 	worker->stop_by_ms = uv_now(&worker->loop) + 1000ull * worker->server->opt.grace_s;
-	accept_rest(worker);
-	uv_close((uv_handle_t *)&worker->listener, NULL);
+	if (!uv_is_closing((uv_handle_t *)&worker->listener)) {
+		/* Who replaces it has the same socket, and will take them. */
+		if (!worker_is_replaced(worker))
+			accept_rest(worker);
+		uv_close((uv_handle_t *)&worker->listener, NULL);
+	}
 	for (struct conn *conn = worker->conns; conn; conn = conn->next)
 		conn_stop(conn);
 	worker_start_ticks(worker);
@@ -188,7 +199,7 @@ on_mail(uv_check_t *check)
 
 	uv_check_stop(check);
 	expire(worker, refs, n);
-	if (must_stop && !worker->stopping)
+	if (must_stop)
 		stop(worker);
 }
 
@@ -261,12 +272,25 @@ close_handle(uv_handle_t *handle, void *arg)
 		uv_close(handle, NULL);
 }
 
+static void
+unmake(struct worker *worker)
+{
+	uv_walk(&worker->loop, close_handle, NULL);
+	uv_run(&worker->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&worker->loop);
+}
+
 int
 worker_create(struct worker *worker, struct server *server, int fd)
 {
 	int error;
 
 	worker->server = server;
+	worker->fd = fd;
+	worker->refusing = false;
+	worker->accept_later = false;
+	worker->stopping = false;
+	worker->conns = NULL;
 	error = uv_loop_init(&worker->loop);
 	if (error) {
 		close(fd);
@@ -286,23 +310,31 @@ worker_create(struct worker *worker, struct server *server, int fd)
 		error = uv_listen((uv_stream_t *)&worker->listener, BACKLOG, on_connection);
 	if (!error)
 		error = mail_open(&worker->mail, &worker->loop, on_wake, worker);
-	if (error) {
-		uv_walk(&worker->loop, close_handle, NULL);
-		uv_run(&worker->loop, UV_RUN_DEFAULT);
-		uv_loop_close(&worker->loop);
-	}
+	if (error)
+		unmake(worker);
 	return error;
+}
+
+void
+worker_destroy(struct worker *worker)
+{
+	unmake(worker);
+	mail_fini(&worker->mail);
 }
 
 void
 worker_run(void *arg)
 {
 	struct worker *worker = arg;
-	struct server *server = worker->server;
 
 	uv_run(&worker->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&worker->loop);
+	uv_async_send(&worker->finished);
+}
+
+void
+worker_join(struct worker *worker)
+{
+	uv_thread_join(&worker->thread);
 	mail_fini(&worker->mail);
-	atomic_fetch_sub_explicit(&server->running, 1, memory_order_relaxed);
-	uv_async_send(&server->finished);
 }

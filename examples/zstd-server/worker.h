@@ -4,8 +4,8 @@
  *
  * Each worker listens on the same address with SO_REUSEPORT, so the kernel
  * deals connections out and workers share nothing but the allocator. All is
- * touched by the worker's own thread only, but for the mail (any thread) and the
- * counters (written by the owner, read by any).
+ * touched by the worker's own thread only, but for the mail (any thread), the
+ * counters (written by the owner, read by any), and what is its crew's.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -42,7 +42,11 @@ struct counters {
 struct worker {
 	struct server *server;
 	uv_thread_t thread;
-	uv_loop_t loop; /* its data is the worker */
+	int fd;              /* the listener's; the main loop's until the worker is to stop */
+	bool is_hired;       /* the main loop's: its thread runs, or is to be joined */
+	unsigned generation; /* the main loop's, too */
+	uv_async_t finished; /* the main loop's, through all of the slot's workers; sent last */
+	uv_loop_t loop;      /* its data is the worker */
 	struct mail mail;
 	uv_check_t mail_check; /* runs once after mail has come */
 	uv_timer_t ticker;     /* runs while a connection lingers and while stopping */
@@ -55,21 +59,32 @@ struct worker {
 	struct conn *conns;
 	time_t date_time;
 	char date[40];
-	struct counters counters;
+	struct counters counters; /* the slot's: see crew.h */
 };
 
 extern const int worker_statuses[WORKER_STATUS_COUNT];
 
 /*
  * Makes a worker that listens on fd, a bound socket which is its from then on,
- * whatever the result. Returns 0, or a libuv error after which nothing is left.
+ * whatever the result; the storage is zero bytes, or where another one was. Returns
+ * 0, or a libuv error after which nothing is left.
  */
 int worker_create(struct worker *worker, struct server *server, int fd);
 
-/* The body of its thread: returns once it has stopped, and is nothing any more. */
+/* Unmakes one that never ran. */
+void worker_destroy(struct worker *worker);
+
+/*
+ * The body of its thread: once it has stopped it tells the main loop, which is to
+ * join it then.
+ */
 void worker_run(void *worker);
+void worker_join(struct worker *worker);
 
 /* For its connections: */
+
+/* It is stopping because another one takes its place. */
+bool worker_is_replaced(const struct worker *worker);
 void worker_start_ticks(struct worker *worker);
 void worker_conn_gone(struct worker *worker);
 void worker_count_idle(struct worker *worker);
