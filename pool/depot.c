@@ -7,6 +7,7 @@
 #include "pool/depot.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "numa/here.h"
 #include "numa/topo.h"
@@ -162,39 +163,13 @@ tidep_pool_depot_fini(struct tidep_depot *depot)
 {
 	struct tidep_magazine *magazine;
 
-	while ((magazine = tidep_pool_depot_pop_full(depot)) != NULL)
+	while ((magazine = pop(&depot->full, NULL)) != NULL)
 		tidep_pool_magazine_destroy(magazine);
 	while ((magazine = tidep_pool_depot_pop_empty(depot)) != NULL)
 		tidep_pool_magazine_destroy(magazine);
 	if (depot->loose != NULL)
 		tidep_pool_magazine_destroy(depot->loose);
 	tidep_arena_bin_fini(&depot->bin);
-}
-
-/* The loose magazine if it holds something. The lock is held. */
-static struct tidep_magazine *
-take_loose_locked(struct tidep_depot *depot)
-{
-	struct tidep_magazine *magazine = depot->loose;
-
-	if (magazine == NULL || magazine->n == 0)
-		return NULL;
-	depot->loose = NULL;
-	atomic_store_explicit(&depot->loose_objs, 0, memory_order_relaxed);
-	return magazine;
-}
-
-struct tidep_magazine *
-tidep_pool_depot_pop_full(struct tidep_depot *depot)
-{
-	struct tidep_magazine *magazine = pop(&depot->full, &depot->contended);
-
-	if (magazine != NULL || atomic_load_explicit(&depot->loose_objs, memory_order_relaxed) == 0)
-		return magazine;
-	pthread_mutex_lock(&depot->bin.lock);
-	magazine = take_loose_locked(depot);
-	pthread_mutex_unlock(&depot->bin.lock);
-	return magazine;
 }
 
 struct tidep_magazine *
@@ -225,6 +200,49 @@ tidep_pool_depot_take_empty(struct tidep_depot *depot)
 		tidep_pool_magazine_destroy(magazine);
 	}
 	return tidep_pool_magazine_create(magazine_node(depot), class);
+}
+
+/*
+ * A quarter of the loose objects, or one; NULL: there is none. All of them would be
+ * too many: where threads come and go, one that needs a single object would sit on
+ * all that its predecessors left, and the next one make another.
+ */
+static struct tidep_magazine *
+share_loose_locked(struct tidep_depot *depot)
+{
+	struct tidep_magazine *loose = depot->loose;
+	struct tidep_magazine *share = NULL;
+	uint32_t n;
+
+	if (loose == NULL || loose->n == 0)
+		return NULL;
+	n = loose->n < 8 ? 1 : loose->n / 4;
+	if (n < loose->n)
+		share = tidep_pool_depot_take_empty(depot);
+	if (share == NULL) {
+		/* The only one; or there is no memory to share them out. */
+		depot->loose = NULL;
+		atomic_store_explicit(&depot->loose_objs, 0, memory_order_relaxed);
+		return loose;
+	}
+	share->n = n;
+	loose->n -= n;
+	memcpy(share->at, &loose->at[loose->n], n * sizeof(share->at[0]));
+	atomic_store_explicit(&depot->loose_objs, loose->n, memory_order_relaxed);
+	return share;
+}
+
+struct tidep_magazine *
+tidep_pool_depot_pop_full(struct tidep_depot *depot)
+{
+	struct tidep_magazine *magazine = pop(&depot->full, &depot->contended);
+
+	if (magazine != NULL || atomic_load_explicit(&depot->loose_objs, memory_order_relaxed) == 0)
+		return magazine;
+	pthread_mutex_lock(&depot->bin.lock);
+	magazine = share_loose_locked(depot);
+	pthread_mutex_unlock(&depot->bin.lock);
+	return magazine;
 }
 
 void

@@ -74,6 +74,50 @@ START_TEST(thread_flush_lets_other_threads_have_what_was_cached)
 }
 END_TEST
 
+struct heir {
+	tide_pool *pool;
+	pthread_barrier_t done;  /* of one thread, and main */
+	pthread_barrier_t leave; /* of all */
+};
+
+static void *
+get_put_and_wait(void *arg)
+{
+	struct heir *heir = arg;
+
+	tide_put(heir->pool, tide_get(heir->pool));
+	pthread_barrier_wait(&heir->done);
+	pthread_barrier_wait(&heir->leave);
+	return NULL;
+}
+
+/* A thread that needs one object does not keep all of them from the next. */
+START_TEST(what_a_thread_left_is_shared_by_those_that_come)
+{
+	struct heir heir = { .pool = NEW_POOL("heirs", 64, .flags = 0) };
+	pthread_t threads[4];
+	void *objs[8];
+
+	ck_assert_int_eq(tide_get_bulk(heir.pool, objs, 8), 0);
+	tide_put_bulk(heir.pool, objs, 8);
+	tide_thread_flush();
+	pthread_barrier_init(&heir.done, NULL, 2);
+	pthread_barrier_init(&heir.leave, NULL, 5);
+	/* One after another; none leaves before all have been. */
+	for (unsigned i = 0; i < 4; i++) {
+		threads[i] = start(get_put_and_wait, &heir);
+		pthread_barrier_wait(&heir.done);
+	}
+	ck_assert_uint_eq(stats_of(heir.pool).created, 8);
+	pthread_barrier_wait(&heir.leave);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&heir.done);
+	pthread_barrier_destroy(&heir.leave);
+	end_pool(heir.pool);
+}
+END_TEST
+
 START_TEST(a_flush_before_anything_else_is_good)
 {
 	tide_thread_flush();
@@ -375,6 +419,7 @@ main(void)
 	const TTest *const tests[] = {
 		the_exit_of_a_thread_hands_everything_back,
 		thread_flush_lets_other_threads_have_what_was_cached,
+		what_a_thread_left_is_shared_by_those_that_come,
 		a_flush_before_anything_else_is_good,
 		destructors_after_ours_may_use_the_pool,
 		destructors_before_ours_may_use_the_pool,
