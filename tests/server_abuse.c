@@ -92,7 +92,7 @@ make_request(struct client *client)
 	int head = snprintf(client->bytes, 300,
 			    "POST /compress?level=%u HTTP/1.1\r\nHost: x\r\n"
 			    "Content-Length: %zu\r\n\r\n",
-			    1 + pick(client, 5), body);
+			    1 + pick(client, 2), body);
 
 	for (size_t i = 0; i < body; i++)
 		client->bytes[(size_t)head + i] = (char)(i % 7 ? 'a' + i % 26 : pick(client, 256));

@@ -94,7 +94,7 @@ make_request(struct client *client)
 	client->len = (size_t)snprintf(client->request, 200,
 				       "POST /compress?level=%u HTTP/1.1\r\nHost: x\r\n"
 				       "Content-Length: %zu\r\n%s\r\n",
-				       1 + pick(client, 4), client->body, close_it);
+				       1 + pick(client, 2), client->body, close_it);
 	body = client->request + client->len;
 	for (size_t i = 0; i < client->body; i++)
 		body[i] = (char)(i % 5 ? 'a' + i % 23 : pick(client, 256));

@@ -139,12 +139,11 @@ describe() {
 # The clients' loops: each until a time, in seconds since the start.
 
 wrk_loop() {
-	local n=0 left
+	local left
 
 	for ((left = $1 - SECONDS; left > 0; left = $1 - SECONDS)); do
-		wrk -t 1 -c 8 -d $((left < 5 ? left : 5))s -s "$srcdir/examples/zstd-server/post.lua" \
-			"$url/compress?level=$((1 + n % 5))" -- "$work/file$((n % 3))"
-		n=$((n + 1))
+		wrk -t 1 -c 64 -d $((left < 10 ? left : 10))s -s "$srcdir/tests/soak.lua" \
+			"$url" -- "$work"/file?
 	done >>"$work/wrk" 2>&1
 }
 
@@ -177,7 +176,7 @@ are_done() {
 load() {
 	local began=$SECONDS until=$((SECONDS + $1)) next_sample=$SECONDS next_hup
 
-	next_hup=$((began + $2 / 2))
+	next_hup=$((began + ($2 + 1) / 2))
 	in_group wrk_loop "$until"
 	in_group load_loop "$until" $((seed + began))
 	in_group abuse_loop "$until" $((seed + 100000 + 1000 * began))
@@ -297,7 +296,7 @@ start "${arguments[@]}"
 sanitized=$(grep -aoE -m 1 '__(asan|tsan|ubsan)_[a-z_]*' "/proc/$pid/exe" | head -n 1)
 describe >"$csv.part" || give_up "cannot write $csv"
 # Restarts in a row, so that by its end the pools have seen the worst of them.
-load 60 10
+load 60 5
 quiesce
 first_rss=$quiet_rss
 first_fds=$quiet_fds
