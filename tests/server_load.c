@@ -20,6 +20,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -55,13 +56,13 @@ struct client {
 static bool keep;
 static unsigned short port;
 static time_t until;
-static volatile sig_atomic_t must_stop;
+static atomic_bool must_stop;
 
 static void
 on_term(int number)
 {
 	(void)number;
-	must_stop = 1;
+	atomic_store_explicit(&must_stop, true, memory_order_relaxed);
 }
 
 /* xorshift64* */
@@ -241,7 +242,7 @@ run(void *arg)
 {
 	struct client *client = arg;
 
-	while (!must_stop && time(NULL) < until)
+	while (!atomic_load_explicit(&must_stop, memory_order_relaxed) && time(NULL) < until)
 		ask(client);
 	hang_up(client);
 	return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* listener.c - binds the workers' sockets; libuv 1.44 has no SO_REUSEPORT. */
+#define _GNU_SOURCE /* dup3 */
 #include "listener.h"
 
 #include <arpa/inet.h>
@@ -51,12 +52,24 @@ listener_bind(struct sockaddr_storage *address)
 	return bind_socket(address, 1);
 }
 
+/*
+ * F_DUPFD_CLOEXEC would do, but ThreadSanitizer does not see it, nor libuv's close;
+ * so it would take the number for that of a connection that another thread had.
+ */
 int
 listener_share(int fd)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int copy = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	return copy < 0 ? -errno : copy;
+	if (copy < 0)
+		return -errno;
+	if (dup3(fd, copy, O_CLOEXEC) < 0) {
+		int error = -errno;
+
+		close(copy);
+		return error;
+	}
+	return copy;
 }
 
 void
