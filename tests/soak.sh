@@ -142,7 +142,7 @@ wrk_loop() {
 	local left
 
 	for ((left = $1 - SECONDS; left > 0; left = $1 - SECONDS)); do
-		wrk -t 1 -c 64 -d $((left < 10 ? left : 10))s -s "$srcdir/tests/soak.lua" \
+		wrk -t 1 -c "$2" -d $((left < 10 ? left : 10))s -s "$srcdir/tests/soak.lua" \
 			"$url" -- "$work"/file?
 	done >>"$work/wrk" 2>&1
 }
@@ -172,12 +172,13 @@ are_done() {
 	done
 }
 
-# load SECONDS EVERY: all clients, and a SIGHUP every so many seconds.
+# load SECONDS EVERY CONNECTIONS: all clients, wrk with so many connections, and a
+# SIGHUP every so many seconds.
 load() {
 	local began=$SECONDS until=$((SECONDS + $1)) next_sample=$SECONDS next_hup
 
 	next_hup=$((began + ($2 + 1) / 2))
-	in_group wrk_loop "$until"
+	in_group wrk_loop "$until" "$3"
 	in_group load_loop "$until" $((seed + began))
 	in_group abuse_loop "$until" $((seed + 100000 + 1000 * began))
 	while [ $SECONDS -lt $until ]; do
@@ -295,13 +296,14 @@ awk 'BEGIN { srand(1); for (i = 0; i < 22000; i++) print rand() }' >"$work/file2
 start "${arguments[@]}"
 sanitized=$(grep -aoE -m 1 '__(asan|tsan|ubsan)_[a-z_]*' "/proc/$pid/exe" | head -n 1)
 describe >"$csv.part" || give_up "cannot write $csv"
-# Restarts in a row, so that by its end the pools have seen the worst of them.
-load 60 5
+# Pools keep what their peak needed, so the first minute is the worst: half as many
+# connections again, and restarts in a row. What grows after it is no new peak.
+load 60 5 96
 quiesce
 first_rss=$quiet_rss
 first_fds=$quiet_fds
 first_threads=$quiet_threads
-load $((60 * (minutes - 1))) "$restart_s"
+load $((60 * (minutes - 1))) "$restart_s" 64
 quiesce
 judge
 stop # status 0: no object was lost
