@@ -172,8 +172,13 @@ are_done() {
 	done
 }
 
+# The last SIGHUP has been seen to: the server would make one of it and the next.
+has_restarted() {
+	has_metrics && [ "$(value zstd_server_restarts_total)" = "$hups" ]
+}
+
 # load SECONDS EVERY CONNECTIONS: all clients, wrk with so many connections, and a
-# SIGHUP every so many seconds.
+# SIGHUP every so many seconds, or later if the last one takes longer.
 load() {
 	local began=$SECONDS until=$((SECONDS + $1)) next_sample=$SECONDS next_hup
 
@@ -187,10 +192,10 @@ load() {
 			sample load
 			next_sample=$((next_sample + sample_s))
 		fi
-		if [ $SECONDS -ge $next_hup ]; then
+		if [ $SECONDS -ge $next_hup ] && has_restarted; then
 			kill -HUP "$pid"
 			hups=$((hups + 1))
-			next_hup=$((next_hup + $2))
+			next_hup=$((SECONDS + $2))
 			say "$((SECONDS - began)) of $1 s of load: $(status_of VmRSS) KiB," \
 				"$(value 'zstd_server_replies_total{code="200"}') replies, SIGHUP $hups"
 		fi
