@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gets and puts of many objects. A bulk get enters the gate once for all that
- * the loaded magazine has, and gets the next one singly, which reloads it.
+ * the loaded magazine has, and gets the next one singly, which reloads it. Both are
+ * shielded: who is cancelled in the middle could not know which of them it has.
  */
 #include "config.h"
 
 #include <errno.h>
 
-#include "pool/cache.h"
+#include "pool/thread.h"
 
 /* At most n hits; returns how many. */
 static size_t
@@ -31,8 +32,8 @@ get_hits(struct tide_pool *pool, void **objs, size_t n)
 	return got;
 }
 
-int
-tide_get_bulk(tide_pool *pool, void **objs, size_t n)
+static int
+get_bulk(struct tide_pool *pool, void **objs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		i += get_hits(pool, objs + i, n - i);
@@ -53,9 +54,22 @@ tide_get_bulk(tide_pool *pool, void **objs, size_t n)
 	return 0;
 }
 
+int
+tide_get_bulk(tide_pool *pool, void **objs, size_t n)
+{
+	int err;
+
+	tidep_pool_shield();
+	err = get_bulk(pool, objs, n);
+	tidep_pool_unshield();
+	return err;
+}
+
 void
 tide_put_bulk(tide_pool *pool, void *const *objs, size_t n)
 {
+	tidep_pool_shield();
 	for (size_t i = 0; i < n; i++)
 		tidep_pool_put_fast(pool, objs[i], pool->object_bytes);
+	tidep_pool_unshield();
 }

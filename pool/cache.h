@@ -65,6 +65,10 @@ struct tidep_table {
  * While a call of this thread is on a slow path, where it may hold locks, its
  * table is hidden from the fast path: a signal handler that gets or puts then
  * finds no cache, goes the slow way too, and is refused there.
+ *
+ * `in_hand` is for a put whose reset runs outside the cache, unshielded since that
+ * costs as much as all the rest of it: if the thread is cancelled, in a hook that is a
+ * cancellation point or asynchronously, its exit lets the object go.
  */
 struct tidep_thread {
 	struct tidep_table *shown; /* own, or one without any caches */
@@ -79,6 +83,8 @@ struct tidep_thread {
 	bool is_stray;
 	bool has_stray_hand;
 	uint8_t unprepared; /* so many forks out of hidden sections of its own */
+	uint16_t shields;   /* how often it is shielded from cancellation now; see thread.c */
+	void *in_hand;      /* an object being put, whose reset is not shielded */
 };
 
 static_assert(sizeof(struct tidep_thread) <= 64, "dlopen has little room for TLS");
@@ -202,6 +208,8 @@ tidep_pool_push(struct tidep_cache *cache, void *obj, tidep_word *word, uint64_t
 	top->obj = obj;
 	top->word = word;
 	top->idle = idle;
+	/* In this order: a thread cancelled between them leaves no entry half written. */
+	atomic_signal_fence(memory_order_release);
 	cache->top = top + 1;
 	tidep_pool_gate_leave(&cache->gate.puts, 1);
 }

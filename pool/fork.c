@@ -115,6 +115,7 @@ tidep_pool_hide(void)
 	struct tidep_thread *self = &tidep_pool_self;
 	uint32_t depth = depth_of(self) + 1;
 
+	tidep_pool_shield();
 	enter_depth(self, depth);
 	if (depth > 1)
 		return;
@@ -139,6 +140,7 @@ tidep_pool_unhide(void)
 		self->shown = self->own;
 	}
 	atomic_store_explicit(&self->depth, depth, memory_order_release);
+	tidep_pool_unshield();
 }
 
 bool
@@ -346,6 +348,7 @@ prepare(void)
 		self->unprepared++;
 		return;
 	}
+	tidep_pool_shield();
 	park(self);
 	enter_depth(self, 1);
 	pthread_mutex_lock(&fork_lock);
@@ -375,6 +378,7 @@ resume(uint32_t attention)
 	atomic_signal_fence(memory_order_seq_cst);
 	self->shown = self->own;
 	atomic_store_explicit(&self->depth, 0, memory_order_release);
+	tidep_pool_unshield();
 }
 
 static bool

@@ -120,6 +120,17 @@ tidep_pool_gate_leave_slow(struct tidep_gate *gate)
 	tidep_pool_gate_leave(&gate->gets, 0);
 }
 
+/* Owner only: it will not go on with what it is inside for. Counts nothing. */
+static inline void
+tidep_pool_gate_abandon(struct tidep_gate *gate)
+{
+	tidep_gate_door *doors[] = { &gate->gets, &gate->puts };
+
+	for (unsigned i = 0; i < 2; i++)
+		if ((tidep_pool_gate_read(doors[i]) & TIDEP_GATE_BUSY) != 0)
+			tidep_pool_gate_leave(doors[i], 0);
+}
+
 /* Registers for membarrier; says whether gates are strong from the start. */
 void tidep_pool_gate_start(void);
 

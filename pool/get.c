@@ -406,6 +406,7 @@ get_slow(struct tide_pool *pool, int node, tide_ref *ref)
 		errno = EDEADLK;
 		return NULL;
 	}
+	tidep_pool_shield();
 	tidep_pool_hand_fill();
 	tidep_pool_hide();
 	find.cache = tidep_pool_cache_bind(pool);
@@ -413,6 +414,7 @@ get_slow(struct tide_pool *pool, int node, tide_ref *ref)
 		tidep_pool_unhide();
 		obj = fail(&find, ESHUTDOWN);
 		tidep_pool_hand_empty();
+		tidep_pool_unshield();
 		return obj;
 	}
 	if (node >= 0) {
@@ -425,6 +427,7 @@ get_slow(struct tide_pool *pool, int node, tide_ref *ref)
 	tidep_pool_unhide();
 	obj = hand_out(&find, found, ref);
 	tidep_pool_hand_empty();
+	tidep_pool_unshield();
 	return obj;
 }
 

@@ -355,22 +355,50 @@ finish_objects(struct tide_pool *pool, struct tidep_slab *slab)
 	}
 }
 
-int
-tide_pool_destroy(tide_pool *pool)
+static uint64_t
+count_live_in(const struct tidep_slab *slab)
+{
+	uint64_t live = 0;
+
+	for (uint32_t i = 0; i < slab->granule->slots; i++) {
+		enum tidep_state state = tidep_arena_state(atomic_load_explicit(
+			tidep_arena_words_of(slab->granule) + i, memory_order_relaxed));
+
+		live += state == TIDEP_LIVE || state == TIDEP_LEAVING || state == TIDEP_BREAKING;
+	}
+	return live;
+}
+
+/* How many objects are live by their words. */
+static uint64_t
+count_live(struct tide_pool *pool)
+{
+	uint64_t live = 0;
+
+	for (unsigned i = 0; i < pool->depots; i++) {
+		struct tidep_bin *bin = &pool->depot[i].bin;
+
+		pthread_mutex_lock(&bin->lock);
+		for (unsigned list = 0; list < TIDEP_LISTS; list++)
+			for (struct tidep_slab *slab = bin->lists[list]; slab; slab = slab->next)
+				live += count_live_in(slab);
+		pthread_mutex_unlock(&bin->lock);
+	}
+	return live;
+}
+
+static int
+destroy_shielded(struct tide_pool *pool)
 {
 	struct tidep_counts_sum sum;
 	char text[64];
 
-	if (pool == NULL)
-		return -EINVAL;
-	if (tidep_pool_is_reentered(pool, NULL, "a destroy"))
-		return -EDEADLK;
-	/* Its object is in no count of live ones, and is not to be finalized twice. */
-	if (tidep_pool_is_in_hook(pool))
-		return -EBUSY;
 	tidep_pool_registry_lock();
 	tidep_pool_drain_locked(pool, true);
 	tidep_pool_sum_locked(pool, &sum);
+	/* The counters miss what a thread was doing as it was cancelled. */
+	if (atomic_load_explicit(&pool->lost, memory_order_relaxed) > 0)
+		sum.live = count_live(pool);
 	if (sum.live != 0) {
 		tidep_pool_registry_unlock();
 		snprintf(text, sizeof(text), "%llu objects are live", (unsigned long long)sum.live);
@@ -400,6 +428,24 @@ tide_pool_destroy(tide_pool *pool)
 	tidep_numa_record_free(pool);
 	tidep_pool_unhide();
 	return 0;
+}
+
+int
+tide_pool_destroy(tide_pool *pool)
+{
+	int err;
+
+	if (pool == NULL)
+		return -EINVAL;
+	if (tidep_pool_is_reentered(pool, NULL, "a destroy"))
+		return -EDEADLK;
+	/* Its object is in no count of live ones, and is not to be finalized twice. */
+	if (tidep_pool_is_in_hook(pool))
+		return -EBUSY;
+	tidep_pool_shield();
+	err = destroy_shielded(pool);
+	tidep_pool_unshield();
+	return err;
 }
 
 /* ---- the rest ------------------------------------------------------------- */

@@ -102,6 +102,11 @@ struct tide_pool {
 	_Atomic uint64_t objs; /* live and idle ones, and those being made */
 	_Atomic uint64_t created;
 	_Atomic uint64_t released;
+	/*
+	 * Threads were cancelled inside their caches: at most so many objects are missing
+	 * from the magazines, or wrong in the counters.
+	 */
+	_Atomic uint64_t lost;
 	_Atomic uint32_t class; /* of new magazines; only grows */
 	_Atomic bool closing;   /* being destroyed: gets fail, puts are let go */
 

@@ -244,29 +244,99 @@ tidep_pool_object_discard(struct tide_pool *pool, void *obj)
 }
 
 /*
- * What is left of a put that hits: the reset, outside the cache, and a place for
- * the object. The hook may have moved the cache elsewhere.
+ * Notes that an object is about to be taken from its owner. false: the place is taken,
+ * this is a put in the hook of another one: shielded instead.
  */
-static void
-finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_bin *bin,
-	      const struct tidep_entry *entry, size_t used)
+static bool
+take_in_hand(void *obj)
 {
+	if (tidep_pool_self.in_hand != NULL) {
+		tidep_pool_shield();
+		return false;
+	}
+	tidep_pool_self.in_hand = obj;
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+static void
+drop_from_hand(bool noted)
+{
+	if (!noted) {
+		tidep_pool_unshield();
+		return;
+	}
+	atomic_signal_fence(memory_order_seq_cst);
+	tidep_pool_self.in_hand = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+void
+tidep_pool_let_go_in_hand(bool was_in_reset)
+{
+	void *obj = tidep_pool_self.in_hand;
 	struct tidep_object object;
+	struct tide_pool *pool;
+
+	if (obj == NULL)
+		return;
+	drop_from_hand(true);
+	object = tidep_pool_object_of(obj);
+	pool = tidep_pool_depot_of(tidep_arena_bin_of(object.granule))->pool;
+	/* At the very moment: perhaps it was not taken yet, or is in the cache already. */
+	if (!was_in_reset) {
+		atomic_fetch_add_explicit(&pool->lost, 1, memory_order_relaxed);
+		return;
+	}
+	tidep_count_shared(&pool->counts.broken);
+	tidep_pool_object_let_go(pool, &object, true);
+	tidep_count_shared(&pool->counts.puts);
+}
+
+/* The reset is done. true: the gate was passed, and there is a place in the cache. */
+static bool
+find_place(const struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_bin *bin)
+{
+	if (pool->quarantine != NULL ||
+	    !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts))
+		return false;
+	/* The hook may have moved the cache elsewhere. */
+	if (cache->pool == pool && cache->bin == bin && cache->top != cache->limit)
+		return true;
+	tidep_pool_gate_leave(&cache->gate.puts, 0);
+	return false;
+}
+
+/* What is left of a put that hits: the reset, outside the cache, and a place for the object. */
+static void
+finish_hooked(struct tide_pool *pool, struct tidep_cache *cache, const struct tidep_entry *entry,
+	      size_t used, bool noted)
+{
+	const struct tidep_bin *bin = cache->bin;
+	bool is_good;
 
 	tidep_arena_guard_take(pool, entry->obj, pool->object_bytes);
-	if (!tidep_pool_object_reset(pool, entry, used)) {
-		object = tidep_pool_object_of(entry->obj);
-		tidep_pool_object_let_go(pool, &object, true);
-		count_put(pool, cache);
-	} else if (pool->quarantine != NULL ||
-		   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)) {
-		store(pool, entry->obj);
-	} else if (cache->pool != pool || cache->bin != bin || cache->top == cache->limit) {
-		tidep_pool_gate_leave(&cache->gate.puts, 0);
+	is_good = tidep_pool_object_reset(pool, entry, used);
+	if (is_good && find_place(pool, cache, bin)) {
+		/* Inside the gate: who is cancelled between the two is known by that. */
+		if (noted)
+			drop_from_hand(noted);
+		tidep_pool_push(cache, entry->obj, entry->word, entry->idle);
+		if (!noted)
+			drop_from_hand(noted);
+		return;
+	}
+	tidep_pool_shield();
+	drop_from_hand(noted);
+	if (is_good) {
 		store(pool, entry->obj);
 	} else {
-		tidep_pool_push(cache, entry->obj, entry->word, entry->idle);
+		struct tidep_object object = tidep_pool_object_of(entry->obj);
+
+		tidep_pool_object_let_go(pool, &object, true);
+		count_put(pool, cache);
 	}
+	tidep_pool_unshield();
 }
 
 void
@@ -277,6 +347,7 @@ tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used)
 	struct tidep_granule *granule;
 	int saved = errno;
 	uint64_t was = 0;
+	bool noted;
 
 	/* As on the fast path, but without the gate: no place in the cache is needed yet. */
 	if (used > pool->object_bytes || !tidep_arena_granule_in_first(obj, &granule) ||
@@ -287,15 +358,20 @@ tidep_pool_put_hooked(struct tide_pool *pool, void *obj, size_t used)
 	}
 	was = atomic_load_explicit(entry.word, memory_order_acquire);
 	entry.idle = was + pool->put_step;
-	tidep_pool_hand_fill();
 	if (tidep_arena_bin_of(granule) != cache->bin ||
 	    !tidep_arena_is_word_of(granule, obj, entry.word) ||
-	    !tidep_arena_can_put(was, pool->end_life))
+	    !tidep_arena_can_put(was, pool->end_life)) {
 		tidep_pool_put_slow(pool, obj, used, 0);
-	else if (!tidep_arena_slot_put(entry.word, was, pool->put_step))
+		return;
+	}
+	tidep_pool_hand_fill();
+	noted = take_in_hand(obj);
+	if (!tidep_arena_slot_put(entry.word, was, pool->put_step)) {
+		drop_from_hand(noted);
 		tidep_pool_put_slow(pool, obj, used, tidep_arena_life(was));
-	else
-		finish_hooked(pool, cache, cache->bin, &entry, used);
+	} else {
+		finish_hooked(pool, cache, &entry, used, noted);
+	}
 	tidep_pool_hand_empty();
 	errno = saved;
 }
@@ -307,7 +383,7 @@ tidep_pool_put_ref_hooked(struct tide_pool *pool, tide_ref ref, size_t used)
 	struct tidep_cache *cache = tidep_pool_cache_of(pool);
 	struct tidep_object object;
 	int saved = errno;
-	bool is_ours;
+	bool is_ours, noted;
 
 	if (used > pool->object_bytes || tidep_pool_gate_is_inside(&cache->gate) ||
 	    tidep_pool_ref_life(ref) >= pool->end_life ||
@@ -316,9 +392,12 @@ tidep_pool_put_ref_hooked(struct tide_pool *pool, tide_ref ref, size_t used)
 		return tidep_pool_put_ref_slow(pool, ref, used);
 	object.entry.idle = live + pool->put_step;
 	tidep_pool_hand_fill();
+	noted = take_in_hand(object.entry.obj);
 	is_ours = tidep_arena_slot_put(object.entry.word, live, pool->put_step);
 	if (is_ours)
-		finish_hooked(pool, cache, cache->bin, &object.entry, used);
+		finish_hooked(pool, cache, &object.entry, used, noted);
+	else
+		drop_from_hand(noted);
 	tidep_pool_hand_empty();
 	errno = saved;
 	return is_ours ? 0 : tidep_pool_put_ref_slow(pool, ref, used);
@@ -331,10 +410,12 @@ tidep_pool_put_slow(struct tide_pool *pool, void *obj, size_t used, uint64_t lif
 
 	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a put"))
 		return;
+	tidep_pool_shield();
 	tidep_pool_hand_fill();
 	if (find_and_end(pool, obj, used, life, TIDEP_LEAVING) == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, obj, used);
 	tidep_pool_hand_empty();
+	tidep_pool_unshield();
 	errno = saved;
 }
 
@@ -354,11 +435,13 @@ tidep_pool_put_ref_slow(struct tide_pool *pool, tide_ref ref, size_t used)
 		report_overflow(pool, object.entry.obj, used);
 		return -EINVAL;
 	}
+	tidep_pool_shield();
 	tidep_pool_hand_fill();
 	ended = end_life(pool, object.entry.word, object.life, TIDEP_LEAVING);
 	if (ended == ENDED_IN_HAND)
 		tidep_pool_object_put(pool, object.entry.obj, used);
 	tidep_pool_hand_empty();
+	tidep_pool_unshield();
 	errno = saved;
 	return ended == ENDED_NOT ? -ESTALE : 0;
 }
@@ -394,9 +477,11 @@ tide_discard(tide_pool *pool, void *obj)
 
 	if (obj == NULL || tidep_pool_is_reentered(pool, obj, "a discard"))
 		return;
+	tidep_pool_shield();
 	tidep_pool_hand_fill();
 	if (find_and_end(pool, obj, 0, 0, TIDEP_BREAKING) == ENDED_IN_HAND)
 		tidep_pool_object_discard(pool, obj);
 	tidep_pool_hand_empty();
+	tidep_pool_unshield();
 	errno = saved;
 }

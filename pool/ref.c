@@ -91,11 +91,13 @@ end_pinned(struct tide_pool *pool, void *obj, uint64_t was)
 {
 	int saved = errno;
 
+	tidep_pool_shield();
 	/* Who had it pinned may have written anywhere. */
 	if (tidep_arena_state(was) == TIDEP_LEAVING)
 		tidep_pool_object_put(pool, obj, pool->object_bytes);
 	else
 		tidep_pool_object_discard(pool, obj);
+	tidep_pool_unshield();
 	errno = saved;
 }
 
@@ -190,6 +192,8 @@ tide_pool_each(tide_pool *pool, int (*fn)(void *obj, tide_ref ref, void *arg), v
 
 	if (tidep_pool_is_reentered(pool, NULL, "a walk"))
 		return 0;
+	/* A thread that is cancelled in fn would leave its pin. */
+	tidep_pool_shield();
 	while (!walk.is_over && (granule = tidep_arena_granule_next(&cursor)) != NULL) {
 		const struct tidep_space *space = tidep_arena_space_of(granule);
 		uint32_t slots = pool->depot[0].bin.geometry.slots;
@@ -199,5 +203,6 @@ tide_pool_each(tide_pool *pool, int (*fn)(void *obj, tide_ref ref, void *arg), v
 		for (uint32_t slot = 0; slot < slots && !walk.is_over; slot++)
 			visit_slot(&walk, space, granule, slot);
 	}
+	tidep_pool_unshield();
 	return walk.visited;
 }

@@ -76,6 +76,59 @@ tidep_pool_is_in_hook(const struct tide_pool *pool)
 	return hand != NULL;
 }
 
+/* ---- cancellation --------------------------------------------------------- */
+
+/* In `shields`: what was so before the first. */
+#define WAS_DISABLED UINT16_C(0x8000)
+#define WAS_ASYNC    UINT16_C(0x4000)
+#define SHIELDS_MASK UINT16_C(0x3fff)
+
+/*
+ * The type first: with glibc 2.36 an asynchronous cancellation that was sent before the
+ * state was changed still acts after it; but its handler looks at the type. (For
+ * threads that are not asynchronous, most all, that is a load.)
+ *
+ * The state is the thread's before the count is: a signal handler that comes between
+ * the two finds cancellation disabled, and leaves it so.
+ */
+void
+tidep_pool_shield(void)
+{
+	struct tidep_thread *self = &tidep_pool_self;
+	int type, state;
+
+	if (self->shields > 0) {
+		self->shields++;
+		return;
+	}
+	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	atomic_signal_fence(memory_order_seq_cst);
+	self->shields = (uint16_t)(1 | (state == PTHREAD_CANCEL_DISABLE ? WAS_DISABLED : 0) |
+				   (type == PTHREAD_CANCEL_ASYNCHRONOUS ? WAS_ASYNC : 0));
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+void
+tidep_pool_unshield(void)
+{
+	struct tidep_thread *self = &tidep_pool_self;
+	uint16_t was = self->shields;
+
+	atomic_signal_fence(memory_order_seq_cst);
+	if ((was & SHIELDS_MASK) > 1) {
+		self->shields--;
+		return;
+	}
+	self->shields = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (!(was & WAS_DISABLED))
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	/* The thread may end here, where it has been waited for. */
+	if (was & WAS_ASYNC)
+		pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+}
+
 /* ---- tables and records --------------------------------------------------- */
 
 /* A table with room for the index; NULL: no memory. It is hidden meanwhile. */
@@ -422,11 +475,10 @@ tidep_pool_caches_adopt_locked(struct tide_pool *pool)
 
 /*
  * With the registry locked no collector is at a gate, so the owner needs none.
- * false: a call of this thread has been interrupted inside one of them; by_force:
- * that one is emptied too, for nobody will go on with it.
+ * false: a call of this thread has been interrupted inside one of them.
  */
 static bool
-empty_caches_locked(const struct tidep_table *table, bool by_force)
+empty_caches_locked(const struct tidep_table *table)
 {
 	bool all = true;
 
@@ -435,7 +487,7 @@ empty_caches_locked(const struct tidep_table *table, bool by_force)
 
 		if (cache->pool == NULL)
 			continue;
-		if (tidep_pool_gate_is_inside(&cache->gate) && !by_force)
+		if (tidep_pool_gate_is_inside(&cache->gate))
 			all = false;
 		else
 			tidep_pool_cache_empty_taken(cache);
@@ -451,23 +503,47 @@ tide_thread_flush(void)
 	if (tidep_pool_is_reentered(NULL, NULL, "a flush"))
 		return;
 	tidep_pool_registry_lock();
-	all = empty_caches_locked(tidep_pool_self.own, false);
+	all = empty_caches_locked(tidep_pool_self.own);
 	tidep_pool_registry_unlock();
 	if (!all)
 		tidep_pool_misuse(TIDE_REENTERED, NULL, NULL, 0, 0,
 				  "a flush interrupted another call of this thread");
 }
 
+/*
+ * A thread that was cancelled inside a gate, between any two instructions, leaves it
+ * now: before any lock is waited for, since a fork waits for the gate with locks
+ * held. What the magazines hold is sound, but the object it was at may be in none of
+ * them, and the call not counted.
+ */
+static void
+leave_gates(const struct tidep_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct tidep_cache *cache = table->at[i];
+
+		if (cache->pool == NULL || !tidep_pool_gate_is_inside(&cache->gate))
+			continue;
+		atomic_fetch_add_explicit(&cache->pool->lost, 1, memory_order_relaxed);
+		tidep_pool_gate_abandon(&cache->gate);
+	}
+}
+
 static void
 exit_thread(void *unused)
 {
 	struct tidep_table *table = tidep_pool_self.own;
+	bool was_in_hook = tidep_pool_self.hand != NULL;
 
 	(void)unused;
 	tidep_pool_self.exited = true;
 	tidep_pool_self.hand = NULL;
 	tidep_pool_self.shown = &tidep_pool_no_table;
 	tidep_pool_self.own = &tidep_pool_no_table;
+	leave_gates(table);
+	/* Its hand counts until then: a fork meanwhile finds the object by that. */
+	tidep_pool_let_go_in_hand(was_in_hook);
+	atomic_store_explicit(&tidep_pool_self.hands, 0, memory_order_release);
 	tidep_pool_hide();
 	if (table == &tidep_pool_no_table) {
 		tidep_pool_thread_unlist();
@@ -475,7 +551,7 @@ exit_thread(void *unused)
 		return;
 	}
 	tidep_pool_registry_lock();
-	(void)empty_caches_locked(table, true);
+	(void)empty_caches_locked(table);
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct tidep_cache *cache = table->at[i];
 

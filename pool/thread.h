@@ -15,6 +15,14 @@
 int tidep_pool_threads_start(void);
 
 /*
+ * Between shield and unshield, which nest, pthread_cancel() waits, an asynchronous
+ * one too. So no thread goes with a lock, or in the middle of a change; and hooks
+ * may be cancellation points.
+ */
+void tidep_pool_shield(void);
+void tidep_pool_unshield(void);
+
+/*
  * Every slow path, and whatever holds a lock, is between hide and unhide, which
  * nest; hooks and reports are not.
  */
@@ -93,6 +101,13 @@ void tidep_pool_object_finish(struct tide_pool *pool, void *obj, const tidep_wor
 
 /* The caller's cache of the pool, bound; NULL: it has to do without. Hidden. */
 struct tidep_cache *tidep_pool_cache_bind(struct tide_pool *pool);
+
+/*
+ * Lets the object go that the thread was cancelled in the reset of, which is not known
+ * to be good. Nothing is locked; its fini runs. If it was not in the reset itself, it
+ * is not known whose the object is, and nothing is done.
+ */
+void tidep_pool_let_go_in_hand(bool was_in_reset);
 
 /* Cuts a cache loose from its pool, which gets its counts. Nothing is in it. */
 void tidep_pool_cache_unbind_locked(struct tidep_cache *cache);

@@ -15,6 +15,13 @@
  * all zero then), never carried out on a half-changed cache or left waiting for a
  * lock that its own thread holds.
  *
+ * Cancellation: no call is a cancellation point of its own, and nothing is locked or
+ * lost by it. It is disabled while init, fini and the callback of a walk run; a
+ * thread that is cancelled in a reset has its object let go as it ends. A thread
+ * that is cancelled asynchronously may lose the object it was just getting or
+ * putting: nobody is given that again. Its cleanup handlers must not call tidepool
+ * then; its destructors may.
+ *
  * Fork: parent and child both go on with everything, wherever other threads were,
  * and in hooks too. The child has all pools and refs. Idle objects that threads which
  * are not in the child had cached are there for its gets; what those threads had got,
