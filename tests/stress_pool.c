@@ -115,7 +115,7 @@ main(int argc, char **argv)
 
 	stress_start(argc, argv);
 	random = stress_stream(0);
-	setenv("TIDENUMA", "fake=4", 1);
+	setenv("TIDENUMA", "fake=4", 0);
 	tide_set_misuse_handler(on_misuse, NULL);
 	create_pools();
 	STRESS_CHECK(pthread_key_create(&late_key, put_late) == 0, "key");

@@ -433,7 +433,7 @@ main(int argc, char **argv)
 	unsigned rounds = 0;
 
 	stress_start(argc, argv);
-	setenv("TIDENUMA", "fake=4", 1);
+	setenv("TIDENUMA", "fake=4", 0);
 	tide_set_misuse_handler(on_misuse, NULL);
 	lives = calloc(LIVES_MAX, sizeof(*lives));
 	STRESS_CHECK(lives != NULL, "no memory");
