@@ -186,6 +186,26 @@ START_TEST(a_bin_that_keeps_its_slabs_only_trims_them)
 }
 END_TEST
 
+START_TEST(words_of_a_slab_that_was_only_reserved_are_given_back)
+{
+	struct tidep_bin bin;
+	size_t bytes;
+	char *words;
+
+	start(&bin, 16, false);
+	REQUIRE(tidep_arena_bin_reserve(&bin, bin.geometry.slots) == 0);
+	REQUIRE(bin.slabs == 1);
+	for (unsigned list = 0; list < TIDEP_LISTS; list++)
+		if (bin.lists[list] != NULL)
+			tidep_arena_word_pages(bin.lists[list]->granule, bin.geometry.slots, &words,
+					       &bytes);
+	REQUIRE(bytes >= bin.geometry.slots * sizeof(tidep_word));
+	REQUIRE(count_resident(words, bytes) == bytes / tidep_numa_page_bytes());
+	tidep_arena_bin_fini(&bin);
+	REQUIRE(count_resident(words, bytes) == 0);
+}
+END_TEST
+
 /* Claims and releases at random; written slots are cleared, as the room below does. */
 START_TEST(committed_bytes_are_what_the_kernel_says)
 {
@@ -435,6 +455,7 @@ main(void)
 					      slots_come_from_the_fullest_slab,
 					      of_empty_slabs_one_is_kept,
 					      a_bin_that_keeps_its_slabs_only_trims_them,
+					      words_of_a_slab_that_was_only_reserved_are_given_back,
 					      committed_bytes_are_what_the_kernel_says,
 					      reserved_slots_fault_in_nothing,
 					      a_reserve_that_cannot_be_is_refused,

@@ -177,6 +177,91 @@ START_TEST(a_stale_pointer_put_after_reissue_is_not_told_by_pointer_but_by_ref)
 }
 END_TEST
 
+/* ---- what nothing catches ---------------------------------------------------- */
+
+/* Idle objects may be poisoned for ASan, which would end the test in its first write. */
+START_TEST(a_write_through_a_stale_pointer_is_never_told_and_goes_with_the_next_put)
+{
+	unsigned char *stale, *new;
+	tide_ref old_ref, new_ref;
+
+	if (ADDRESS_SANITIZED)
+		return;
+	set_up();
+	stale = tide_get_ref(pool, &old_ref);
+	tide_put(pool, stale);
+	stale[7] = 0x77; /* idle */
+	new = tide_get_ref(pool, &new_ref);
+	ck_assert_ptr_eq(new, stale);
+	ck_assert_uint_eq(new[7], 0x77); /* the next owner can read it */
+	stale[8] = 0x88;                 /* and this is the next owner's object */
+	ck_assert_uint_eq(new[8], 0x88);
+	/* No write can touch the slot's word: lives stay told apart. */
+	memset(stale, 0xff, BYTES);
+	ck_assert(!tide_ref_is_live(pool, old_ref));
+	ck_assert_int_eq(tide_put_ref(pool, old_ref), -ESTALE);
+	ck_assert_int_eq(tide_put_ref(pool, new_ref), 0);
+	ck_assert_uint_eq(seen.n, 0);
+	new = tide_get(pool);
+	ck_assert_ptr_eq(new, stale);
+	ck_assert(is_all(new, BYTES, 0));
+	tide_put(pool, new);
+	tear_down(); /* with no report */
+	ck_assert_uint_eq(seen.n, 0);
+}
+END_TEST
+
+START_TEST(a_write_through_a_stale_pointer_outlives_puts_that_reset_less)
+{
+	unsigned char *stale, *new;
+
+	if (ADDRESS_SANITIZED)
+		return;
+	set_up();
+	stale = tide_get(pool);
+	tide_put(pool, stale);
+	stale[BYTES - 1] = 0x77;
+	for (unsigned lives = 0; lives < 3; lives++) {
+		new = tide_get(pool);
+		ck_assert_ptr_eq(new, stale);
+		ck_assert(is_all(new, BYTES - 1, 0));
+		ck_assert_uint_eq(new[BYTES - 1], 0x77);
+		memset(new, 1, 10);
+		tide_put_used(pool, new, 10);
+	}
+	tide_put(pool, tide_get(pool));
+	new = tide_get(pool);
+	ck_assert(is_all(new, BYTES, 0));
+	tide_put(pool, new);
+	ck_assert_uint_eq(seen.n, 0);
+	tear_down();
+}
+END_TEST
+
+/* It is the put of the next owner that is reported, which has done nothing wrong. */
+START_TEST(with_verifyreset_a_stale_write_beyond_used_shows_as_a_dirty_reset)
+{
+	unsigned char *stale, *new;
+
+	if (ADDRESS_SANITIZED)
+		return;
+	setenv("TIDEDEBUG", "verifyreset=1", 1);
+	set_up();
+	stale = tide_get(pool);
+	tide_put(pool, stale);
+	stale[BYTES - 1] = 0x77;
+	new = tide_get(pool);
+	ck_assert_ptr_eq(new, stale);
+	tide_put_used(pool, new, 10);
+	ck_assert_uint_eq(seen.n, 1);
+	ck_assert_uint_eq(seen.last.kind, TIDE_DIRTY_RESET);
+	new = tide_get(pool);
+	ck_assert(is_all(new, BYTES, 0)); /* it was let go */
+	tide_put(pool, new);
+	tear_down();
+}
+END_TEST
+
 /* ---- unpin ---------------------------------------------------------------- */
 
 START_TEST(an_unpin_without_a_pin_is_refused)
@@ -191,6 +276,27 @@ START_TEST(an_unpin_without_a_pin_is_refused)
 }
 END_TEST
 
+START_TEST(an_unpin_too_many_while_another_has_it_pinned_is_not_told)
+{
+	unsigned char *pinned;
+	tide_ref pinned_ref;
+
+	set_up();
+	pinned = tide_get_ref(pool, &pinned_ref);
+	ck_assert_ptr_eq(tide_pin(pool, pinned_ref), pinned); /* one's */
+	ck_assert_ptr_eq(tide_pin(pool, pinned_ref), pinned); /* another one's, */
+	tide_put(pool, pinned);
+	tide_unpin(pool, pinned);
+	tide_unpin(pool, pinned); /* who unpins twice: pins have no names */
+	ck_assert_uint_eq(seen.n, 0);
+	ck_assert_ptr_eq(tide_get(pool), pinned);
+	/* It is the one whose pin it was that is reported. */
+	expect_report(UNPIN, pool, pinned, TIDE_BAD_UNPIN);
+	tide_put(pool, pinned);
+	tear_down();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -200,7 +306,11 @@ main(void)
 		a_second_put_of_an_object_that_is_still_pinned_is_refused,
 		of_racing_puts_exactly_one_succeeds,
 		a_stale_pointer_put_after_reissue_is_not_told_by_pointer_but_by_ref,
+		a_write_through_a_stale_pointer_is_never_told_and_goes_with_the_next_put,
+		a_write_through_a_stale_pointer_outlives_puts_that_reset_less,
+		with_verifyreset_a_stale_write_beyond_used_shows_as_a_dirty_reset,
 		an_unpin_without_a_pin_is_refused,
+		an_unpin_too_many_while_another_has_it_pinned_is_not_told,
 	};
 
 	return run_tests("misuse_double", tests, LENGTH(tests));

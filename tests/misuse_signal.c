@@ -10,8 +10,9 @@
  */
 #include "common.h"
 
-#include <signal.h>
 #include <sys/time.h>
+
+#include "step.h"
 
 #define BYTES 48
 #define HELD  3 /* objects that the handler keeps for a while */
@@ -325,9 +326,6 @@ bulk_and_flush(void)
 
 /* ---- at every instruction ------------------------------------------------- */
 
-#if defined(__x86_64__) && !DEFERS_SIGNALS
-#define CAN_STEP 1
-
 /* The interrupted call must be one that nothing may be inlined into. */
 static void (*volatile stepped)(void);
 
@@ -336,24 +334,10 @@ step_through(void (*fn)(void))
 {
 	stepped = fn;
 	catch_signal(SIGTRAP);
-	/* Past the red zone: a leaf function may keep its locals below the stack pointer. */
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\t"
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
+	set_trap_flag();
 	stepped();
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $-257, (%%rsp)\n\tpopfq\n\t"
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
+	clear_trap_flag();
 }
-#else
-#define CAN_STEP 0
-
-static void
-step_through(void (*fn)(void))
-{
-	fn();
-}
-#endif
 
 static void
 step_through_pairs(void (*fn)(void))
@@ -465,6 +449,101 @@ START_TEST(at_every_instruction_of_create_and_destroy_get_and_put_work_or_are_re
 }
 END_TEST
 
+/* ---- the calls that come before there is a pool ---------------------------- */
+
+static void
+init_in_handler(void)
+{
+	unsigned before = reports;
+	int err = tide_init();
+
+	expect(err == 0 || (err == -EDEADLK && reports == before + 1));
+	if (err == 0)
+		worked++;
+	else
+		refused++;
+}
+
+static void
+set_handler_in_handler(void)
+{
+	unsigned before = reports;
+
+	tide_set_misuse_handler(count_reentered, NULL);
+	expect(reports <= before + 1);
+	if (reports == before)
+		worked++;
+	else
+		refused++;
+}
+
+/* Of millions: when the topology is being read, with the lock held. */
+#define STEPS_BEFORE 10000
+#define STEPS_USED   3000
+
+static volatile unsigned first_steps;
+
+static void
+on_first_steps(int number, siginfo_t *info, void *context)
+{
+	(void)info;
+	if (++first_steps > STEPS_BEFORE)
+		on_signal(number);
+	if (first_steps == STEPS_BEFORE + STEPS_USED)
+		stop_stepping(context);
+}
+
+static volatile int init_result = 1;
+
+static void
+init_once(void)
+{
+	init_result = tide_init();
+}
+
+/* Who waits for a lock of its own thread waits for ever: then the alarm ends it. */
+START_TEST(an_init_that_a_handler_interrupts_with_an_init_goes_on)
+{
+	struct sigaction action = { .sa_sigaction = on_first_steps,
+				    .sa_flags = SA_RESTART | SA_SIGINFO };
+
+	alarm(60);
+	tide_set_misuse_handler(count_reentered, NULL);
+	in_handler = init_in_handler;
+	stepped = init_once;
+	ck_assert_int_eq(sigaction(SIGTRAP, &action, NULL), 0);
+	set_trap_flag();
+	stepped();
+	clear_trap_flag();
+	ck_assert_int_eq(init_result, 0);
+	if (CAN_STEP)
+		ck_assert_uint_eq(refused, STEPS_USED);
+	ck_assert_msg(wrong == 0, "%u things were wrong, the first in line %u", wrong, wrong_line);
+	ck_assert_int_eq(tide_init(), 0);
+	end_pool(NEW_POOL("first", BYTES, .flags = 0));
+}
+END_TEST
+
+static void
+set_handler(void)
+{
+	tide_set_misuse_handler(count_reentered, NULL);
+}
+
+START_TEST(at_every_instruction_of_a_change_of_handler_another_works_or_is_refused)
+{
+	alarm(60);
+	set_up(set_handler_in_handler, "off");
+	for (unsigned round = 0; round < 20; round++)
+		step_through(set_handler);
+	if (CAN_STEP) {
+		ck_assert_uint_gt(refused, 20);
+		ck_assert_uint_gt(worked, 20);
+	}
+	tear_down();
+}
+END_TEST
+
 /* ---- now and then --------------------------------------------------------- */
 
 static void
@@ -514,6 +593,8 @@ main(void)
 		at_every_instruction_of_use_by_ref_every_call_works_or_is_refused,
 		at_every_instruction_of_bulk_and_flush_every_call_works_or_is_refused,
 		at_every_instruction_of_create_and_destroy_get_and_put_work_or_are_refused,
+		an_init_that_a_handler_interrupts_with_an_init_goes_on,
+		at_every_instruction_of_a_change_of_handler_another_works_or_is_refused,
 		a_timer_that_gets_and_puts_is_served_or_refused,
 		a_timer_that_does_anything_is_served_or_refused,
 	};

@@ -194,6 +194,42 @@ START_TEST(a_config_too_short_for_what_is_mandatory_is_einval)
 }
 END_TEST
 
+/* Where each field ends: the only sizes that a struct of an older version can have. */
+static bool
+is_end_of_field(size_t bytes)
+{
+#define END_OF(field)                                                                              \
+	(offsetof(struct tide_pool_config, field) + sizeof(((struct tide_pool_config *)0)->field))
+	static const size_t ends[] = {
+		END_OF(config_bytes), END_OF(name),      END_OF(object_bytes), END_OF(align_bytes),
+		END_OF(init),         END_OF(reset),     END_OF(fini),         END_OF(verify),
+		END_OF(ctx),          END_OF(max_bytes), END_OF(placement),    END_OF(node),
+		END_OF(flags),
+	};
+
+	for (size_t i = 0; i < LENGTH(ends); i++)
+		if (ends[i] == bytes)
+			return true;
+	return false;
+}
+
+START_TEST(a_config_that_ends_within_a_field_is_einval)
+{
+	struct tide_pool_config config;
+	unsigned refused = 0;
+
+	for (size_t bytes = 1; bytes < sizeof(config); bytes++) {
+		if (is_end_of_field(bytes))
+			continue;
+		config = *CONFIG("bad", 64, .flags = 0);
+		config.config_bytes = bytes;
+		expect_refused(&config, EINVAL, "config_bytes");
+		refused++;
+	}
+	ck_assert_uint_gt(refused, 70);
+}
+END_TEST
+
 /* Some objects of a pool: aligned, apart, zero, and their own to the last byte. */
 static void
 try_objects(size_t bytes, size_t align)
@@ -382,6 +418,7 @@ main(void)
 		a_longer_config_with_a_tail_is_e2big_and_one_line,
 		a_shorter_config_means_zero_for_what_it_lacks,
 		a_config_too_short_for_what_is_mandatory_is_einval,
+		a_config_that_ends_within_a_field_is_einval,
 		sizes_from_1_byte_to_64_mib_are_good,
 		odd_sizes_are_good,
 		alignments_from_1_to_64_kib_are_good,

@@ -393,6 +393,82 @@ START_TEST(a_get_from_a_hook_of_a_pool_being_destroyed_is_eshutdown)
 }
 END_TEST
 
+/* Its index is not free before the last fini, or the get would find the new pool's cache. */
+static void
+fini_creates_and_gets(void *obj, void *ctx)
+{
+	tide_pool *instead;
+	void *theirs;
+
+	(void)obj, (void)ctx;
+	instead = NEW_POOL("instead", 64, .flags = 0);
+	theirs = tide_get(instead);
+	tide_put(instead, theirs);
+	errno = 0;
+	fini_got = tide_get(self_pool);
+	fini_get_errno = errno;
+	ck_assert_uint_eq(stats_of(instead).gets, 1);
+	end_pool(instead);
+}
+
+START_TEST(a_get_from_a_hook_is_eshutdown_though_another_pool_was_created_meanwhile)
+{
+	self_pool = NEW_POOL("self", 64, .fini = fini_creates_and_gets);
+	tide_put(self_pool, tide_get(self_pool));
+	ck_assert_int_eq(tide_pool_destroy(self_pool), 0);
+	ck_assert_ptr_null(fini_got);
+	ck_assert_int_eq(fini_get_errno, ESHUTDOWN);
+}
+END_TEST
+
+static int init_destroy_result, fini_destroy_result;
+static unsigned finis;
+
+static int
+init_destroys(void *obj, void *ctx)
+{
+	(void)obj, (void)ctx;
+	init_destroy_result = tide_pool_destroy(self_pool);
+	return 0;
+}
+
+static void
+fini_destroys(void *obj, void *ctx)
+{
+	(void)obj, (void)ctx;
+	if (finis++ == 0)
+		fini_destroy_result = tide_pool_destroy(self_pool);
+}
+
+START_TEST(destroy_from_an_init_or_fini_of_the_same_pool_is_ebusy_without_a_report)
+{
+	struct seen seen = { 0 };
+
+	tide_set_misuse_handler(see_report, &seen);
+	self_pool = NEW_POOL("self", 64, .init = init_destroys, .fini = fini_destroys);
+	for (unsigned discards = 0; discards < 2; discards++) {
+		void *obj = tide_get(self_pool);
+
+		ck_assert_ptr_nonnull(obj);
+		ck_assert_int_eq(init_destroy_result, -EBUSY);
+		check_pool(self_pool);
+		finis = discards ? 0 : 1;
+		tide_discard(self_pool, obj);
+		check_pool(self_pool);
+	}
+	ck_assert_int_eq(fini_destroy_result, -EBUSY);
+	/* From a destroy that is under way, too. */
+	tide_put(self_pool, tide_get(self_pool));
+	finis = 0;
+	fini_destroy_result = 0;
+	ck_assert_int_eq(tide_pool_destroy(self_pool), 0);
+	ck_assert_uint_eq(finis, 1);
+	ck_assert_int_eq(fini_destroy_result, -EBUSY);
+	ck_assert_uint_eq(seen.n, 0);
+	ck_assert_int_eq(tide_check(), 0);
+}
+END_TEST
+
 /* ---- verify --------------------------------------------------------------- */
 
 static int
@@ -465,6 +541,53 @@ START_TEST(with_verifyreset_a_false_used_is_dirty_reset)
 }
 END_TEST
 
+static int
+init_leaves_the_last_byte(void *obj, void *ctx)
+{
+	(void)ctx;
+	((char *)obj)[63] = 7;
+	return 0;
+}
+
+START_TEST(with_verifyreset_what_init_left_beyond_used_is_not_dirty)
+{
+	struct seen seen = { 0 };
+	tide_pool *pool;
+	char *obj;
+
+	setenv("TIDEDEBUG", "verifyreset=1", 1);
+	pool = NEW_POOL("clean", 64, .init = init_leaves_the_last_byte);
+	tide_set_misuse_handler(see_report, &seen);
+	obj = tide_get(pool);
+	memset(obj, 1, 8);
+	tide_put_used(pool, obj, 8);
+	ck_assert_msg(seen.n == 0, "%s", seen.text);
+	ck_assert_ptr_eq(tide_get(pool), obj);
+	ck_assert(is_all(obj, 63, 0) && obj[63] == 7);
+	tide_put_used(pool, obj, 0);
+	ck_assert_uint_eq(seen.n, 0);
+	ck_assert_uint_eq(stats_of(pool).created, 1);
+	end_pool(pool);
+}
+END_TEST
+
+START_TEST(with_verifyreset_a_bulk_get_that_fails_hands_the_earlier_ones_back_clean)
+{
+	struct seen seen = { 0 };
+	void *objs[3];
+	tide_pool *pool;
+
+	setenv("TIDEDEBUG", "verifyreset=1", 1);
+	pool = NEW_POOL("bulk", 64, .init = init_leaves_the_last_byte, .max_bytes = 128);
+	tide_set_misuse_handler(see_report, &seen);
+	ck_assert_int_eq(tide_get_bulk(pool, objs, 3), -ENOMEM);
+	ck_assert_msg(seen.n == 0, "%s", seen.text);
+	ck_assert_uint_eq(stats_of(pool).idle_objects, 2);
+	ck_assert_uint_eq(stats_of(pool).released, 0);
+	end_pool(pool);
+}
+END_TEST
+
 START_TEST(without_verifyreset_verify_is_not_asked)
 {
 	unsigned asked = 0;
@@ -490,8 +613,12 @@ main(void)
 		objects_are_finalized_once_whatever_threads_came_and_went,
 		hooks_may_use_this_pool_and_another_one,
 		a_get_from_a_hook_of_a_pool_being_destroyed_is_eshutdown,
+		a_get_from_a_hook_is_eshutdown_though_another_pool_was_created_meanwhile,
+		destroy_from_an_init_or_fini_of_the_same_pool_is_ebusy_without_a_report,
 		with_verifyreset_an_incomplete_reset_is_dirty_reset,
 		with_verifyreset_a_false_used_is_dirty_reset,
+		with_verifyreset_what_init_left_beyond_used_is_not_dirty,
+		with_verifyreset_a_bulk_get_that_fails_hands_the_earlier_ones_back_clean,
 		without_verifyreset_verify_is_not_asked,
 	};
 

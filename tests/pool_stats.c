@@ -133,6 +133,60 @@ START_TEST(the_process_sums_its_pools)
 }
 END_TEST
 
+/* Slots of 16 bytes, where words are half as much again. */
+START_TEST(committed_bytes_count_slots_and_their_words)
+{
+	enum { OBJS = 16384 }; /* four slabs, full */
+	static void *objs[OBJS];
+	tide_pool *pool = NEW_POOL("words", 16, .flags = 0);
+	struct tide_stats all;
+
+	ck_assert_uint_eq(stats_of(pool).committed_bytes, 0);
+	ck_assert_int_eq(tide_get_bulk(pool, objs, OBJS), 0);
+	ck_assert_uint_ge(stats_of(pool).committed_bytes, OBJS * (16 + 8));
+	tide_stats_read(&all, sizeof(all));
+	ck_assert_uint_ge(all.committed_bytes, stats_of(pool).committed_bytes);
+	tide_put_bulk(pool, objs, OBJS);
+	end_pool(pool);
+}
+END_TEST
+
+static size_t
+resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long pages;
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*u %lu", &pages), 1);
+	fclose(file);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+START_TEST(what_was_only_reserved_is_given_back_by_destroy)
+{
+	enum { OBJS = 1000000 };
+	tide_pool *pool;
+	struct tide_stats all;
+	size_t before, reserved;
+
+	if (SANITIZED)
+		return; /* it has memory of its own for each byte of ours */
+	end_pool(NEW_POOL("warm", 16, .flags = 0));
+	before = resident_bytes();
+	pool = NEW_POOL("reserved", 16, .flags = 0);
+	ck_assert_int_eq(tide_pool_reserve(pool, OBJS), 0);
+	reserved = resident_bytes() - before;
+	ck_assert_uint_ge(reserved, OBJS * (16 + 8));
+	ck_assert_uint_ge(stats_of(pool).committed_bytes, OBJS * (16 + 8));
+	ck_assert_int_eq(tide_pool_destroy(pool), 0);
+	/* Words alone would be a third of it. */
+	ck_assert_uint_lt(resident_bytes() - before, reserved / 10);
+	tide_stats_read(&all, sizeof(all));
+	ck_assert_uint_lt(all.committed_bytes, MIB);
+}
+END_TEST
+
 START_TEST(misuses_are_counted)
 {
 	tide_pool *pool = NEW_POOL("misuse", 64, .flags = 0);
@@ -289,6 +343,8 @@ main(void)
 		objects_of_64_kib_and_more_have_no_thread_cache,
 		a_cache_holds_at_most_256_kib,
 		the_process_sums_its_pools,
+		committed_bytes_count_slots_and_their_words,
+		what_was_only_reserved_is_given_back_by_destroy,
 		misuses_are_counted,
 		counters_only_grow_while_threads_work_come_and_go,
 		stats_are_filled_up_to_the_size_given,

@@ -2,6 +2,8 @@
 /* refs_each.c - tide_pool_each() visits what is live, once, while others get, put and exit. */
 #include "common.h"
 
+#include "step.h"
+
 #define KEPT 3000
 
 /* What the owner writes into an object that is live throughout the walks. */
@@ -301,6 +303,7 @@ own_by_ref(void *arg)
 			uint64_t *obj = tide_get_ref(owner->pool, &refs[i]);
 
 			ck_assert_ptr_nonnull(obj);
+			ck_assert_uint_ne(refs[i], 0);
 			owner->gets++;
 		}
 		for (unsigned i = 0; i < 20; i++) {
@@ -347,6 +350,93 @@ START_TEST(a_sweep_and_the_owners_put_each_object_once)
 }
 END_TEST
 
+/* ---- in the middle of a get ------------------------------------------------ */
+
+#define GETS     20
+#define REFS_MAX 100000
+
+static struct owner swept;
+static tide_ref refs_seen[REFS_MAX];
+static volatile unsigned refs_n;
+
+static void
+note_ref(void *obj, tide_ref ref)
+{
+	if (obj == NULL || refs_n == REFS_MAX)
+		return;
+	refs_seen[refs_n] = ref;
+	refs_n++;
+}
+
+static int
+end_life(void *obj, tide_ref ref, void *arg)
+{
+	(void)obj, (void)arg;
+	tide_put_ref(swept.pool, ref);
+	return 0;
+}
+
+/* What is live, the object that is just being got too, is put; and the next get has it. */
+static void
+sweep_and_get(int number)
+{
+	int saved = errno;
+	tide_ref ref;
+	void *obj;
+
+	(void)number;
+	tide_pool_each(swept.pool, end_life, NULL);
+	obj = tide_get_ref(swept.pool, &ref);
+	note_ref(obj, ref);
+	errno = saved;
+}
+
+static void
+ignore_reentered(const struct tide_misuse_report *report, void *arg)
+{
+	(void)arg;
+	if (report->kind != TIDE_REENTERED)
+		abort();
+}
+
+static int
+compare_refs(const void *a, const void *b)
+{
+	const tide_ref *left = a, *right = b;
+
+	return (*left > *right) - (*left < *right);
+}
+
+START_TEST(each_get_has_a_ref_of_its_own_at_whatever_instruction_a_walk_ends_its_life)
+{
+	void *(*volatile get_ref)(tide_pool *, tide_ref *) = tide_get_ref;
+	struct sigaction action = { .sa_handler = sweep_and_get };
+
+	swept.pool = NEW_POOL("sweep", 64, .flags = 0);
+	tide_set_misuse_handler(ignore_reentered, NULL);
+	ck_assert_int_eq(sigaction(SIGTRAP, &action, NULL), 0);
+	for (unsigned i = 0; i < GETS; i++) {
+		tide_ref ref = 0;
+		void *obj;
+
+		set_trap_flag();
+		obj = get_ref(swept.pool, &ref);
+		clear_trap_flag();
+		note_ref(obj, ref);
+		tide_pool_each(swept.pool, end_life, NULL);
+	}
+	ck_assert_uint_gt(refs_n, CAN_STEP ? 10 * GETS : GETS - 1);
+	ck_assert_uint_lt(refs_n, REFS_MAX);
+	qsort(refs_seen, refs_n, sizeof(refs_seen[0]), compare_refs);
+	ck_assert_msg(refs_seen[0] != 0, "an object without a ref");
+	for (unsigned i = 1; i < refs_n; i++)
+		if (refs_seen[i] == refs_seen[i - 1])
+			ck_abort_msg("ref %#llx was handed out twice",
+				     (unsigned long long)refs_seen[i]);
+	end_pool(swept.pool);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -360,6 +450,7 @@ main(void)
 		fn_may_use_the_pool,
 		what_lives_throughout_is_visited_once_while_others_get_put_and_exit,
 		a_sweep_and_the_owners_put_each_object_once,
+		each_get_has_a_ref_of_its_own_at_whatever_instruction_a_walk_ends_its_life,
 	};
 
 	return run_tests("refs_each", tests, LENGTH(tests));

@@ -20,6 +20,7 @@
 
 #include <tide.h>
 
+#include "step.h"
 #include "stress.h"
 
 #define THREADS   6
@@ -271,33 +272,12 @@ empty_stash(uint64_t *own)
 
 /* ---- after every instruction ---------------------------------------------- */
 
-#if defined(__x86_64__) && !SANITIZED
+#if CAN_STEP && !SANITIZED
 #define HAS_TRAP_FLAG 1
 #endif
 
 /* This thread's script is the one for the trap flag; an instruction then takes long. */
 static __thread bool is_trapped;
-
-/* The red zone below the stack pointer is the compiler's. */
-static inline void
-set_trap_flag(void)
-{
-#ifdef HAS_TRAP_FLAG
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\t"
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
-#endif
-}
-
-static inline void
-clear_trap_flag(void)
-{
-#ifdef HAS_TRAP_FLAG
-	__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $~0x100, (%%rsp)\n\tpopfq\n\t"
-			 "lea 128(%%rsp), %%rsp" ::
-				 : "memory", "cc");
-#endif
-}
 
 /* Signals come meanwhile: always in the storm, of the trapped ones in every nth. */
 #define INTERRUPTED(n, statement)                                                                  \
