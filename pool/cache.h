@@ -241,12 +241,14 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	word = tidep_pool_guess(cache->top, tidep_arena_words_of(granule) + slot);
 	/*
 	 * Another pool's, another node's, or nobody's: asked after the word was read,
-	 * which changes if its slab becomes another's; and the slot must still be in
-	 * that slab. Not live, pinned, or at its last generation.
+	 * which changes if its slab becomes another's; and both the word and the object
+	 * must still be that slot's, for it may have become one of this pool's that begins
+	 * elsewhere. Not live, pinned, or at its last generation.
 	 */
 	was = atomic_load_explicit(word, memory_order_acquire);
 	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin ||
 			   tidep_arena_words_of(granule) + slot != word ||
+			   tidep_arena_base_of(granule) + slot * pool->stride != (char *)obj ||
 			   !tidep_arena_can_put(was, pool->end_life)))
 		goto leave;
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {
