@@ -30,9 +30,9 @@
 #   unless max_bytes empties it   misuse_quarantine:
 #                                 a_cap_is_worth_more_than_the_quarantine; oom_refused
 # verifyreset=1
-#   a zeroing pool, a false used  crash_dirty_reset; pool_hooks:
+#   a zeroing pool, a false used  crash_dirty_reset; pool_verify:
 #                                 with_verifyreset_a_false_used_is_dirty_reset
-#   the verify hook               pool_hooks: with_verifyreset_an_incomplete_reset_is_*
+#   the verify hook               pool_verify: with_verifyreset_an_incomplete_reset_is_*
 # a write by a stale pointer      misuse_double: a_write_through_a_stale_pointer_is_never_*,
 #                                 a_write_through_a_stale_pointer_outlives_*
 

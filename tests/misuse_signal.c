@@ -458,10 +458,7 @@ init_in_handler(void)
 	int err = tide_init();
 
 	expect(err == 0 || (err == -EDEADLK && reports == before + 1));
-	if (err == 0)
-		worked++;
-	else
-		refused++;
+	*(err == 0 ? &worked : &refused) += 1;
 }
 
 static void
@@ -471,10 +468,7 @@ set_handler_in_handler(void)
 
 	tide_set_misuse_handler(count_reentered, NULL);
 	expect(reports <= before + 1);
-	if (reports == before)
-		worked++;
-	else
-		refused++;
+	*(reports == before ? &worked : &refused) += 1;
 }
 
 /* Of millions: when the topology is being read, with the lock held. */
