@@ -135,15 +135,15 @@ tidep_arena_slot_around(const struct tidep_granule *granule, uint64_t offset)
 }
 
 /*
- * The slot that starts at ptr, if its slab has slots of this stride; false: none
+ * The slot that starts at ptr, if its slab begins at base and has slots of this stride; false: none
  * does. In the rest behind the last slot it may find one, whose word always reads 0.
  * Needs no lock.
  */
 static inline bool
-tidep_arena_slot_of(const struct tidep_granule *granule, const void *ptr, uint64_t stride,
-		    uint64_t reciprocal, uint64_t *slot)
+tidep_arena_slot_from(const char *base, const void *ptr, uint64_t stride, uint64_t reciprocal,
+		      uint64_t *slot)
 {
-	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)tidep_arena_base_of(granule));
+	uint64_t offset = (uint64_t)((uintptr_t)ptr - (uintptr_t)base);
 
 	*slot = (uint32_t)(offset * reciprocal >> 32);
 	return __builtin_expect(*slot * stride == offset, 1);
@@ -155,7 +155,8 @@ tidep_arena_word_at(const struct tidep_granule *granule, const void *ptr, tidep_
 {
 	uint64_t slot;
 
-	if (!tidep_arena_slot_of(granule, ptr, granule->stride, granule->reciprocal, &slot))
+	if (!tidep_arena_slot_from(tidep_arena_base_of(granule), ptr, granule->stride,
+				   granule->reciprocal, &slot))
 		return false;
 	*word = tidep_arena_words_of(granule) + slot;
 	return true;

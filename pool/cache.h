@@ -221,6 +221,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	struct tidep_granule *granule;
 	uint64_t life = 0;
 	tidep_word *word;
+	const char *base;
 	uint64_t slot;
 	uint64_t was;
 
@@ -233,9 +234,10 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	if (TIDEP_UNLIKELY(!tidep_arena_granule_in_first(obj, &granule) ||
 			   !tidep_pool_gate_enter_weak(&cache->gate, &cache->gate.puts)))
 		goto slow;
+	base = tidep_arena_base_of(granule);
 	/* The magazine is full; or not the start of a slot, if it is one of ours. */
 	if (TIDEP_UNLIKELY(
-		    !tidep_arena_slot_of(granule, obj, pool->stride, pool->reciprocal, &slot) ||
+		    !tidep_arena_slot_from(base, obj, pool->stride, pool->reciprocal, &slot) ||
 		    cache->top == cache->limit))
 		goto leave;
 	word = tidep_pool_guess(cache->top, tidep_arena_words_of(granule) + slot);
@@ -248,7 +250,7 @@ tidep_pool_put_fast(struct tide_pool *pool, void *obj, size_t used)
 	was = atomic_load_explicit(word, memory_order_acquire);
 	if (TIDEP_UNLIKELY(tidep_arena_bin_of(granule) != cache->bin ||
 			   tidep_arena_words_of(granule) + slot != word ||
-			   tidep_arena_base_of(granule) + slot * pool->stride != (char *)obj ||
+			   tidep_arena_base_of(granule) != base ||
 			   !tidep_arena_can_put(was, pool->end_life)))
 		goto leave;
 	if (TIDEP_UNLIKELY(!tidep_arena_slot_put(word, was, pool->put_step))) {
