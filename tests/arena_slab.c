@@ -448,7 +448,7 @@ START_TEST(lives_go_on_whatever_is_cut_there)
 				floors[number] = highest;
 		}
 		tidep_arena_slab_destroy(slab, &g);
-		REQUIRE(floors[number] == 0 || slab->granule->floor > floors[number]);
+		REQUIRE(floors[number] == 0 || space->granules[number].floor > floors[number]);
 	}
 #ifdef TIDEP_DEBUG
 	/* Of so few generations some are used up, so it moves on. */
