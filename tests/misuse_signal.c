@@ -12,23 +12,13 @@
 
 #include <sys/time.h>
 
+#include "signal_tsan.h"
 #include "step.h"
 
 #define BYTES 48
 #define HELD  3 /* objects that the handler keeps for a while */
 
 #define DEFERS_SIGNALS THREAD_SANITIZED /* TSan hands a signal over when it likes */
-
-#if THREAD_SANITIZED
-/* A create in a handler allocates; the test never interrupts an allocation of its own. */
-const char *__tsan_default_options(void);
-
-const char *
-__tsan_default_options(void)
-{
-	return "report_signal_unsafe=0";
-}
-#endif
 
 static tide_pool *pool, *other;
 static volatile unsigned wrong_line;
@@ -97,7 +87,7 @@ create_in_handler(void)
 	tide_pool *made;
 
 	errno = 0;
-	made = tide_pool_create(CONFIG("made", 16, .flags = 0));
+	made = tide_pool_create(CONFIG("made", 16));
 	if (made == NULL) {
 		expect(errno == EDEADLK);
 		expect(reports == before + 1);
@@ -198,8 +188,8 @@ static void
 set_up(void (*fn)(void), const char *fake)
 {
 	setenv("TIDENUMA", fake, 1);
-	pool = NEW_POOL("signal", BYTES, .flags = 0);
-	other = NEW_POOL("other", BYTES, .flags = 0);
+	pool = NEW_POOL("signal", BYTES);
+	other = NEW_POOL("other", BYTES);
 	in_handler = fn;
 	tide_set_misuse_handler(count_reentered, NULL);
 }
@@ -433,7 +423,7 @@ END_TEST
 static void
 create_and_destroy(void)
 {
-	tide_pool *third = tide_pool_create(CONFIG("third", 64, .flags = 0));
+	tide_pool *third = tide_pool_create(CONFIG("third", 64));
 
 	expect(third != NULL);
 	tide_put(third, tide_get(third));
@@ -514,7 +504,7 @@ START_TEST(an_init_that_a_handler_interrupts_with_an_init_goes_on)
 		ck_assert_uint_eq(refused, STEPS_USED);
 	ck_assert_msg(wrong == 0, "%u things were wrong, the first in line %u", wrong, wrong_line);
 	ck_assert_int_eq(tide_init(), 0);
-	end_pool(NEW_POOL("first", BYTES, .flags = 0));
+	end_pool(NEW_POOL("first", BYTES));
 }
 END_TEST
 

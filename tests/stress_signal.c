@@ -20,6 +20,7 @@
 
 #include <tide.h>
 
+#include "signal_tsan.h"
 #include "step.h"
 #include "stress.h"
 
