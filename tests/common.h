@@ -37,12 +37,12 @@
 /* A field named in the last arguments replaces the one that is set here. */
 #pragma GCC diagnostic ignored "-Woverride-init"
 
-#define CONFIG(name_, bytes_, ...)                                                                 \
+/* After the name: the bytes of an object, then fields. */
+#define CONFIG(name_, ...)                                                                         \
 	(&(struct tide_pool_config){ .config_bytes = sizeof(struct tide_pool_config),              \
 				     .name = (name_),                                              \
-				     .object_bytes = (bytes_),                                     \
 				     .reset = tide_reset_zero,                                     \
-				     __VA_ARGS__ })
+				     .object_bytes = __VA_ARGS__ })
 
 /* A pool of zeroed objects, or of whatever else the last arguments say. */
 #define NEW_POOL(...) new_pool(CONFIG(__VA_ARGS__))

@@ -35,7 +35,7 @@ use_pool(void *arg)
 static void
 use_machine(void)
 {
-	tide_pool *pool = NEW_POOL("cpus", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("cpus", 64);
 	pthread_t threads[6];
 
 	for (size_t i = 0; i < LENGTH(threads); i++)
@@ -109,7 +109,7 @@ START_TEST(a_thread_may_be_moved_while_it_works)
 	tide_pool *pool;
 
 	setenv("TIDENUMA", "fake=2", 1);
-	pool = NEW_POOL("moved", 64, .flags = 0);
+	pool = NEW_POOL("moved", 64);
 	for (unsigned i = 0; i < ROUNDS(100); i++) {
 		keep_cpus(i % 2 ? 0x1 : 0x2);
 		use_pool(pool);
@@ -138,7 +138,7 @@ START_TEST(a_cpu_beside_a_hole_is_at_home_on_its_node)
 		printf("a_cpu_beside_a_hole: there is no cpu 1\n");
 		return;
 	}
-	pool = NEW_POOL("home", 64, .flags = 0);
+	pool = NEW_POOL("home", 64);
 	obj = tide_get_on(pool, 1);
 	tide_put(pool, obj);
 	ck_assert_ptr_eq(tide_get(pool), obj);
@@ -159,7 +159,7 @@ START_TEST(every_one_of_eight_nodes_can_be_asked_for)
 	tide_pool *pool;
 
 	told("eight-nodes.xml");
-	pool = NEW_POOL("eight", 64, .flags = 0);
+	pool = NEW_POOL("eight", 64);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned node = 0; node < 8; node++)
 			for (unsigned i = 0; i < 50; i++)
@@ -192,7 +192,7 @@ refuse(const char *variable, const char *value)
 	/* It stays so, and everything that needs it says so; nothing crashes. */
 	unsetenv(variable);
 	errno = 0;
-	ck_assert_ptr_null(tide_pool_create(CONFIG("none", 64, .flags = 0)));
+	ck_assert_ptr_null(tide_pool_create(CONFIG("none", 64)));
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_int_eq(tide_init(), -EINVAL);
 	ck_assert_ptr_null(tide_pool_find("none"));

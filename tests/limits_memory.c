@@ -75,8 +75,8 @@ count_visit(void *obj, tide_ref ref, void *arg)
 static void
 exhaust_and_recover(void)
 {
-	tide_pool *pool = NEW_POOL("large", MIB, .flags = 0);
-	tide_pool *small = NEW_POOL("small", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("large", MIB);
+	tide_pool *small = NEW_POOL("small", 64);
 	size_t n = get_all(pool);
 	size_t visited = 0;
 	size_t again;
@@ -198,11 +198,11 @@ START_TEST(too_few_addresses_are_enomem_until_there_are_more)
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &rlimit), 0);
 	ck_assert_int_eq(tide_init(), -ENOMEM);
 	errno = 0;
-	ck_assert_ptr_null(tide_pool_create(CONFIG("none", 64, .flags = 0)));
+	ck_assert_ptr_null(tide_pool_create(CONFIG("none", 64)));
 	ck_assert_int_eq(errno, ENOMEM);
 	rlimit.rlim_cur = 1024 * MIB;
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &rlimit), 0);
-	end_pool(NEW_POOL("some", 64, .flags = 0));
+	end_pool(NEW_POOL("some", 64));
 }
 END_TEST
 
@@ -223,7 +223,7 @@ END_TEST
 START_TEST(only_opened_memory_is_charged)
 {
 	size_t before = status_bytes("VmData");
-	tide_pool *pool = NEW_POOL("charged", MIB, .flags = 0);
+	tide_pool *pool = NEW_POOL("charged", MIB);
 	size_t n = 0;
 
 	for (; n < 200; n++)
@@ -249,7 +249,7 @@ START_TEST(strict_overcommit_is_no_obstacle)
 		       isprint(mode) ? mode : '?');
 		return;
 	}
-	pool = NEW_POOL("strict", MIB, .flags = 0);
+	pool = NEW_POOL("strict", MIB);
 	for (unsigned i = 0; i < 64; i++)
 		ck_assert_ptr_nonnull(objs[i] = tide_get(pool));
 	tide_put_bulk(pool, objs, 64);
@@ -264,7 +264,7 @@ END_TEST
 /* Every other one of 4 GiB of objects goes, pages and all, and then the others. */
 START_TEST(holes_cost_no_mappings)
 {
-	tide_pool *pool = NEW_POOL("holes", MIB, .flags = 0);
+	tide_pool *pool = NEW_POOL("holes", MIB);
 	size_t before = count_mappings();
 
 	for (unsigned round = 0; round < 2; round++) {

@@ -87,7 +87,7 @@ START_TEST(the_addresses_of_a_released_slab_are_foreign)
 
 	set_up();
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		tide_pool *gone = NEW_POOL("gone", sizes[s], .flags = 0);
+		tide_pool *gone = NEW_POOL("gone", sizes[s]);
 		void *objs[50];
 
 		ck_assert_int_eq(tide_get_bulk(gone, objs, 50), 0);
@@ -136,7 +136,7 @@ START_TEST(an_object_of_a_pool_of_another_size_is_wrong_pool)
 
 	set_up();
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		tide_pool *sized = NEW_POOL("sized", sizes[s], .flags = 0);
+		tide_pool *sized = NEW_POOL("sized", sizes[s]);
 		void *theirs = tide_get(sized);
 
 		expect_wrong_pool(theirs, "'sized'");

@@ -44,9 +44,9 @@ static bool was_recut; /* the stale address has a new owner, at another slot's p
 static void
 prepare(void)
 {
-	large = NEW_POOL("large", LARGE, .flags = 0);
-	small = NEW_POOL("small", SMALL, .flags = 0);
-	fence = NEW_POOL("fence", SMALL, .flags = 0);
+	large = NEW_POOL("large", LARGE);
+	small = NEW_POOL("small", SMALL);
+	fence = NEW_POOL("fence", SMALL);
 	for (unsigned i = 0; i < SLOTS; i++)
 		olds[i] = tide_get(large);
 	tide_discard(fence, tide_get(fence));

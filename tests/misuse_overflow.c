@@ -37,7 +37,7 @@ START_TEST(used_beyond_the_object_is_overflow_at_any_size)
 
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
 		struct seen sized_seen = { 0 };
-		tide_pool *sized = NEW_POOL("sized", sizes[i], .flags = 0);
+		tide_pool *sized = NEW_POOL("sized", sizes[i]);
 		void *one = tide_get(sized);
 
 		tide_set_misuse_handler(see_report, &sized_seen);

@@ -54,7 +54,7 @@ START_TEST(every_good_name_is_accepted_and_copied)
 	ck_assert_str_eq(tide_pool_name(pool), long_name);
 	ck_assert_ptr_eq(tide_pool_find(long_name), pool);
 	end_pool(pool);
-	pool = NEW_POOL("-", 64, .flags = 0);
+	pool = NEW_POOL("-", 64);
 	end_pool(pool);
 }
 END_TEST
@@ -88,7 +88,7 @@ reset_nothing(void *obj, size_t used, void *ctx)
 
 START_TEST(reset_is_mandatory)
 {
-	struct tide_pool_config config = *CONFIG("bad", 64, .flags = 0);
+	struct tide_pool_config config = *CONFIG("bad", 64);
 
 	config.reset = NULL;
 	expect_refused(&config, EINVAL, "reset");
@@ -113,7 +113,7 @@ END_TEST
 
 START_TEST(no_config_and_config_bytes_0_are_einval_and_one_line)
 {
-	struct tide_pool_config config = *CONFIG("bad", 64, .flags = 0);
+	struct tide_pool_config config = *CONFIG("bad", 64);
 
 	expect_refused(NULL, EINVAL, "config");
 	config.config_bytes = 0;
@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(a_longer_config_with_a_tail_is_e2big_and_one_line)
 {
-	struct newer newer = { .config = *CONFIG("bad", 64, .flags = 0) };
+	struct newer newer = { .config = *CONFIG("bad", 64) };
 
 	newer.config.config_bytes = sizeof(newer);
 	for (size_t i = 0; i < sizeof(newer.tail); i++) {
@@ -170,7 +170,7 @@ START_TEST(a_shorter_config_means_zero_for_what_it_lacks)
 
 	for (size_t i = 0; i < LENGTH(lengths); i++) {
 		memset(&config, 0xff, sizeof(config));
-		memcpy(&config, CONFIG("older", 64, .flags = 0), lengths[i]);
+		memcpy(&config, CONFIG("older", 64), lengths[i]);
 		config.config_bytes = lengths[i];
 		pool = new_pool(&config);
 		obj = tide_get(pool);
@@ -183,7 +183,7 @@ END_TEST
 
 START_TEST(a_config_too_short_for_what_is_mandatory_is_einval)
 {
-	struct tide_pool_config config = *CONFIG("bad", 64, .flags = 0);
+	struct tide_pool_config config = *CONFIG("bad", 64);
 
 	config.config_bytes = offsetof(struct tide_pool_config, reset);
 	expect_refused(&config, EINVAL, "reset");
@@ -221,7 +221,7 @@ START_TEST(a_config_that_ends_within_a_field_is_einval)
 	for (size_t bytes = 1; bytes < sizeof(config); bytes++) {
 		if (is_end_of_field(bytes))
 			continue;
-		config = *CONFIG("bad", 64, .flags = 0);
+		config = *CONFIG("bad", 64);
 		config.config_bytes = bytes;
 		expect_refused(&config, EINVAL, "config_bytes");
 		refused++;
@@ -319,7 +319,7 @@ END_TEST
 START_TEST(pools_that_come_and_go_do_not_use_anything_up)
 {
 	for (unsigned i = 0; i < ROUNDS(3000); i++) {
-		tide_pool *pool = NEW_POOL("short", 1 + i * 37 % 5000, .flags = 0);
+		tide_pool *pool = NEW_POOL("short", 1 + i * 37 % 5000);
 		unsigned char *obj = tide_get(pool);
 
 		ck_assert_ptr_nonnull(obj);
@@ -334,8 +334,8 @@ END_TEST
 
 START_TEST(find_gives_the_oldest_of_a_name)
 {
-	tide_pool *first = NEW_POOL("twin", 64, .flags = 0);
-	tide_pool *second = NEW_POOL("twin", 128, .flags = 0);
+	tide_pool *first = NEW_POOL("twin", 64);
+	tide_pool *second = NEW_POOL("twin", 128);
 
 	ck_assert_ptr_null(tide_pool_find("twi"));
 	ck_assert_ptr_null(tide_pool_find("twins"));
@@ -353,8 +353,8 @@ END_TEST
 START_TEST(the_second_pool_of_a_name_is_reported_with_a_number)
 {
 	static char text[65536];
-	tide_pool *first = NEW_POOL("twin", 64, .flags = 0);
-	tide_pool *second = NEW_POOL("twin", 64, .flags = 0);
+	tide_pool *first = NEW_POOL("twin", 64);
+	tide_pool *second = NEW_POOL("twin", 64);
 	struct seen seen = { 0 };
 	char *obj = tide_get(second);
 

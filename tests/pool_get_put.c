@@ -26,7 +26,7 @@ START_TEST(a_get_after_puts_returns_zero_bytes)
 	static const size_t sizes[] = { 1, 7, 8, 64, 100, 128, 129, 500, 4096, 40000, 100000 };
 
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		tide_pool *pool = NEW_POOL("zero", sizes[s], .flags = 0);
+		tide_pool *pool = NEW_POOL("zero", sizes[s]);
 		void *objs[MANY];
 		size_t n = sizes[s] < 4096 ? MANY : 20;
 
@@ -89,7 +89,7 @@ START_TEST(put_used_clears_what_was_dirtied)
 	static const size_t sizes[] = { 1, 64, 128, 129, 300, 5000 };
 
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		tide_pool *pool = NEW_POOL("used", sizes[s], .flags = 0);
+		tide_pool *pool = NEW_POOL("used", sizes[s]);
 
 		for (size_t used = 0; used <= sizes[s]; used += 1 + used / 20) {
 			void *obj = tide_get(pool);
@@ -157,7 +157,7 @@ END_TEST
 
 START_TEST(null_is_nothing_to_do)
 {
-	tide_pool *pool = NEW_POOL("null", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("null", 64);
 	void *const nulls[3] = { NULL };
 
 	tide_put(pool, NULL);
@@ -232,7 +232,7 @@ END_TEST
 
 START_TEST(discard_lets_go_and_what_was_there_is_not_seen_again)
 {
-	tide_pool *pool = NEW_POOL("discard", 300, .flags = 0);
+	tide_pool *pool = NEW_POOL("discard", 300);
 	struct tide_pool_stats stats;
 
 	for (unsigned i = 0; i < 200; i++) {
@@ -255,7 +255,7 @@ END_TEST
 
 START_TEST(live_objects_are_all_different)
 {
-	tide_pool *pool = NEW_POOL("apart", 8, .flags = 0);
+	tide_pool *pool = NEW_POOL("apart", 8);
 	static void *objs[20000];
 
 	for (unsigned round = 0; round < 2; round++) {
@@ -276,7 +276,7 @@ END_TEST
 
 START_TEST(bulk_gets_and_puts_what_one_by_one_would)
 {
-	tide_pool *pool = NEW_POOL("bulk", 100, .flags = 0);
+	tide_pool *pool = NEW_POOL("bulk", 100);
 	static void *objs[3000];
 
 	for (size_t n = 1; n <= LENGTH(objs); n = n * 3 + 1) {
@@ -321,8 +321,8 @@ END_TEST
 
 START_TEST(a_bad_element_of_a_bulk_put_is_refused_alone_and_null_is_skipped)
 {
-	tide_pool *pool = NEW_POOL("bulk", 64, .flags = 0);
-	tide_pool *other = NEW_POOL("other", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("bulk", 64);
+	tide_pool *other = NEW_POOL("other", 64);
 	struct seen seen = { 0 };
 	void *theirs = tide_get(other);
 	char local;
@@ -352,7 +352,7 @@ END_TEST
 
 START_TEST(destroy_with_live_objects_is_ebusy_and_a_leak_report)
 {
-	tide_pool *pool = NEW_POOL("leaky", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("leaky", 64);
 	struct seen seen = { 0 };
 	void *objs[5];
 
@@ -374,7 +374,7 @@ END_TEST
 
 START_TEST(a_leak_never_aborts_and_prints_one_line)
 {
-	tide_pool *pool = NEW_POOL("leaky", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("leaky", 64);
 	struct capture capture;
 	const char *text;
 	void *obj = tide_get(pool);
@@ -391,7 +391,7 @@ END_TEST
 
 START_TEST(after_a_refused_destroy_the_pool_is_as_good_as_before)
 {
-	tide_pool *pool = NEW_POOL("leaky", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("leaky", 64);
 	struct seen seen = { 0 };
 	void *objs[MANY];
 	void *kept;

@@ -341,7 +341,7 @@ START_TEST(hooks_may_use_this_pool_and_another_one)
 {
 	void *objs[300];
 
-	other_pool = NEW_POOL("other", 64, .flags = 0);
+	other_pool = NEW_POOL("other", 64);
 	self_pool =
 		NEW_POOL("self", 64, .init = init_calls, .reset = reset_calls, .fini = fini_calls);
 	for (unsigned round = 0; round < 3; round++) {
@@ -383,7 +383,7 @@ fini_gets(void *obj, void *ctx)
 
 START_TEST(a_get_from_a_hook_of_a_pool_being_destroyed_is_eshutdown)
 {
-	other_pool = NEW_POOL("other", 64, .flags = 0);
+	other_pool = NEW_POOL("other", 64);
 	self_pool = NEW_POOL("self", 64, .fini = fini_gets);
 	tide_put(self_pool, tide_get(self_pool));
 	ck_assert_int_eq(tide_pool_destroy(self_pool), 0);
@@ -401,7 +401,7 @@ fini_creates_and_gets(void *obj, void *ctx)
 	void *theirs;
 
 	(void)obj, (void)ctx;
-	instead = NEW_POOL("instead", 64, .flags = 0);
+	instead = NEW_POOL("instead", 64);
 	theirs = tide_get(instead);
 	tide_put(instead, theirs);
 	errno = 0;

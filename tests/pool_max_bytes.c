@@ -337,7 +337,7 @@ START_TEST(reserve_commits_memory_on_the_callers_node)
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	ck_assert_int_eq(sched_setaffinity(0, sizeof(set), &set), 0);
-	pool = NEW_POOL("reserve", OBJECT, .flags = 0);
+	pool = NEW_POOL("reserve", OBJECT);
 	for (unsigned i = 0; i < CAP; i++)
 		objs[i] = tide_get_on(pool, 1);
 	tide_put_bulk(pool, objs, CAP);
@@ -360,7 +360,7 @@ START_TEST(reserve_beyond_the_cap_or_the_machine_is_enomem)
 	ck_assert_int_eq(tide_pool_reserve(pool, CAP + 1), -ENOMEM);
 	tide_put(pool, obj);
 	end_pool(pool);
-	pool = NEW_POOL("reserve", 64 * MIB, .flags = 0);
+	pool = NEW_POOL("reserve", 64 * MIB);
 	ck_assert_int_eq(tide_pool_reserve(pool, SIZE_MAX), -ENOMEM);
 	ck_assert_int_eq(tide_pool_reserve(pool, SIZE_MAX / (64 * MIB)), -ENOMEM);
 	tide_put(pool, tide_get(pool));

@@ -6,7 +6,7 @@
 
 START_TEST(counters_are_exact_at_quiet_points)
 {
-	tide_pool *pool = NEW_POOL("exact", 100, .flags = 0);
+	tide_pool *pool = NEW_POOL("exact", 100);
 	struct tide_pool_stats stats = stats_of(pool);
 	void *objs[300];
 	tide_ref ref;
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(a_get_served_by_the_threads_magazines_is_a_hit)
 {
-	tide_pool *pool = NEW_POOL("hits", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("hits", 64);
 	struct tide_pool_stats stats;
 
 	for (unsigned i = 0; i < 1000; i++)
@@ -65,7 +65,7 @@ END_TEST
 /* Large objects have no thread caches. */
 START_TEST(objects_of_64_kib_and_more_have_no_thread_cache)
 {
-	tide_pool *pool = NEW_POOL("large", 64 * KIB, .flags = 0);
+	tide_pool *pool = NEW_POOL("large", 64 * KIB);
 	struct tide_pool_stats stats;
 
 	for (unsigned i = 0; i < 10; i++)
@@ -84,7 +84,7 @@ START_TEST(a_cache_holds_at_most_256_kib)
 	static const size_t sizes[] = { 8, 64, 1000, 4096, 32768, 65000 };
 
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
-		tide_pool *pool = NEW_POOL("cache", sizes[i], .flags = 0);
+		tide_pool *pool = NEW_POOL("cache", sizes[i]);
 
 		tide_put(pool, tide_get(pool));
 		ck_assert_uint_le(2 * stats_of(pool).magazine_objects * sizes[i], 256 * KIB);
@@ -104,7 +104,7 @@ START_TEST(the_process_sums_its_pools)
 	setenv("TIDEGC", "250", 1);
 	setenv("TIDEMEMLIMIT", "3GiB", 1);
 	for (unsigned i = 0; i < 3; i++) {
-		pools[i] = NEW_POOL("sum", 100, .flags = 0);
+		pools[i] = NEW_POOL("sum", 100);
 		objs[i] = tide_get(pools[i]);
 		tide_put(pools[i], tide_get(pools[i]));
 		committed += stats_of(pools[i]).committed_bytes;
@@ -138,7 +138,7 @@ START_TEST(committed_bytes_count_slots_and_their_words)
 {
 	enum { OBJS = 16384 }; /* four slabs, full */
 	static void *objs[OBJS];
-	tide_pool *pool = NEW_POOL("words", 16, .flags = 0);
+	tide_pool *pool = NEW_POOL("words", 16);
 	struct tide_stats all;
 
 	ck_assert_uint_eq(stats_of(pool).committed_bytes, 0);
@@ -172,9 +172,9 @@ START_TEST(what_was_only_reserved_is_given_back_by_destroy)
 
 	if (SANITIZED)
 		return; /* it has memory of its own for each byte of ours */
-	end_pool(NEW_POOL("warm", 16, .flags = 0));
+	end_pool(NEW_POOL("warm", 16));
 	before = resident_bytes();
-	pool = NEW_POOL("reserved", 16, .flags = 0);
+	pool = NEW_POOL("reserved", 16);
 	ck_assert_int_eq(tide_pool_reserve(pool, OBJS), 0);
 	reserved = resident_bytes() - before;
 	ck_assert_uint_ge(reserved, OBJS * (16 + 8));
@@ -189,7 +189,7 @@ END_TEST
 
 START_TEST(misuses_are_counted)
 {
-	tide_pool *pool = NEW_POOL("misuse", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("misuse", 64);
 	struct seen seen = { 0 };
 	struct tide_stats all;
 
@@ -301,7 +301,7 @@ check_filled(const unsigned char *bytes, size_t all, size_t n, const void *stats
 
 START_TEST(stats_are_filled_up_to_the_size_given)
 {
-	tide_pool *pool = NEW_POOL("sized", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("sized", 64);
 	unsigned char bytes[sizeof(struct tide_pool_stats) + 64];
 	struct tide_pool_stats stats;
 
@@ -319,7 +319,7 @@ END_TEST
 
 START_TEST(the_process_stats_are_filled_up_to_the_size_given)
 {
-	tide_pool *pool = NEW_POOL("sized", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("sized", 64);
 	unsigned char bytes[sizeof(struct tide_stats) + 64];
 	struct tide_stats stats;
 

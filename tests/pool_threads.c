@@ -30,7 +30,7 @@ get_all_without_a_new_one(tide_pool *pool, unsigned n)
 
 START_TEST(the_exit_of_a_thread_hands_everything_back)
 {
-	tide_pool *pool = NEW_POOL("exit", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("exit", 64);
 
 	run_thread(put_and_exit, pool);
 	ck_assert_uint_eq(stats_of(pool).caches, 0);
@@ -61,7 +61,7 @@ put_flush_and_wait(void *arg)
 
 START_TEST(thread_flush_lets_other_threads_have_what_was_cached)
 {
-	struct flusher flusher = { .pool = NEW_POOL("flush", 64, .flags = 0) };
+	struct flusher flusher = { .pool = NEW_POOL("flush", 64) };
 	pthread_t thread;
 
 	pthread_barrier_init(&flusher.barrier, NULL, 2);
@@ -94,7 +94,7 @@ get_put_and_wait(void *arg)
 /* A thread that needs one object does not keep all of them from the next. */
 START_TEST(what_a_thread_left_is_shared_by_those_that_come)
 {
-	struct heir heir = { .pool = NEW_POOL("heirs", 64, .flags = 0) };
+	struct heir heir = { .pool = NEW_POOL("heirs", 64) };
 	pthread_t threads[4];
 	void *objs[8];
 
@@ -121,7 +121,7 @@ END_TEST
 START_TEST(a_flush_before_anything_else_is_good)
 {
 	tide_thread_flush();
-	end_pool(NEW_POOL("late", 64, .flags = 0));
+	end_pool(NEW_POOL("late", 64));
 }
 END_TEST
 
@@ -179,7 +179,7 @@ try_late_puts(bool key_first, bool uses_pool_before)
 {
 	if (key_first)
 		pthread_key_create(&late_key, put_late);
-	late_pool = NEW_POOL("late", 64, .flags = 0);
+	late_pool = NEW_POOL("late", 64);
 	if (!key_first)
 		pthread_key_create(&late_key, put_late);
 	late_rounds = 0;
@@ -239,7 +239,7 @@ START_TEST(nothing_is_lost_whatever_threads_come_and_go)
 	pthread_t threads[4];
 
 	setenv("TIDENUMA", "fake=4", 1);
-	pool = NEW_POOL("churn", 64, .flags = 0);
+	pool = NEW_POOL("churn", 64);
 	for (unsigned i = 0; i < ROUNDS(800); i++) {
 		if (i >= 4)
 			pthread_join(threads[i % 4], NULL);
@@ -270,7 +270,7 @@ START_TEST(objects_handed_over_are_reused)
 {
 	void *objs[1001];
 
-	objs[0] = NEW_POOL("over", 64, .flags = 0);
+	objs[0] = NEW_POOL("over", 64);
 	for (unsigned round = 0; round < 20; round++) {
 		ck_assert_int_eq(tide_get_bulk(objs[0], objs + 1, 1000), 0);
 		run_thread(put_theirs, objs);
@@ -288,7 +288,7 @@ START_TEST(get_on_gives_objects_of_that_node)
 	unsigned char *objs[4][100];
 
 	setenv("TIDENUMA", "fake=4", 1);
-	pool = NEW_POOL("nodes", 64, .flags = 0);
+	pool = NEW_POOL("nodes", 64);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned node = 0; node < 4; node++) {
 			for (unsigned i = 0; i < 100; i++) {
@@ -314,7 +314,7 @@ START_TEST(get_on_a_node_that_is_not_there_is_einval)
 	tide_pool *pool, *bound, *spread;
 
 	setenv("TIDENUMA", "fake=3", 1);
-	pool = NEW_POOL("local", 64, .flags = 0);
+	pool = NEW_POOL("local", 64);
 	bound = NEW_POOL("bound", 64, .placement = TIDE_BIND, .node = 1);
 	spread = NEW_POOL("spread", 64, .placement = TIDE_INTERLEAVE);
 	static const unsigned nodes[] = { 3, 64, UINT32_MAX };
@@ -397,7 +397,7 @@ START_TEST(objects_put_on_another_node_go_home)
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
 	sched_setaffinity(0, sizeof(set), &set);
-	objs[0] = NEW_POOL("home", 64, .flags = 0);
+	objs[0] = NEW_POOL("home", 64);
 	for (unsigned i = 1; i <= 1000; i++)
 		objs[i] = tide_get_on(objs[0], 0);
 	thread = start(put_on_a_cpu, objs);

@@ -54,7 +54,7 @@ START_TEST(with_verifyreset_a_false_used_is_dirty_reset)
 	unsigned char *obj;
 
 	setenv("TIDEDEBUG", "verifyreset=1", 1);
-	pool = NEW_POOL("dirty", 5000, .flags = 0);
+	pool = NEW_POOL("dirty", 5000);
 	tide_set_misuse_handler(see_report, &seen);
 	obj = tide_get(pool);
 	memset(obj, 1, 100);

@@ -56,7 +56,7 @@ get_kept(tide_pool *pool)
 
 START_TEST(an_empty_pool_has_nothing_to_visit)
 {
-	struct walk walk = { .pool = NEW_POOL("each", 64, .flags = 0) };
+	struct walk walk = { .pool = NEW_POOL("each", 64) };
 
 	ck_assert_uint_eq(tide_pool_each(walk.pool, visit, &walk), 0);
 	tide_put(walk.pool, tide_get(walk.pool));
@@ -69,7 +69,7 @@ END_TEST
 START_TEST(each_live_object_is_visited_once_and_no_other)
 {
 	static struct walk walk;
-	tide_pool *other = NEW_POOL("other", 64, .flags = 0);
+	tide_pool *other = NEW_POOL("other", 64);
 	void *theirs = tide_get(other);
 	tide_ref ref;
 
@@ -100,7 +100,7 @@ START_TEST(objects_of_every_size_are_visited)
 	static const size_t sizes[] = { 8, 100, 5000, 70000, 3 * MIB };
 
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		struct walk walk = { .pool = NEW_POOL("each", sizes[s], .flags = 0) };
+		struct walk walk = { .pool = NEW_POOL("each", sizes[s]) };
 		struct kept *objs[10];
 
 		for (unsigned i = 0; i < 10; i++) {
@@ -329,7 +329,7 @@ sweep_all(void *obj, tide_ref ref, void *arg)
 
 START_TEST(a_sweep_and_the_owners_put_each_object_once)
 {
-	struct owner owner = { .pool = NEW_POOL("sweep", 64, .flags = 0) };
+	struct owner owner = { .pool = NEW_POOL("sweep", 64) };
 	struct seen seen = { 0 };
 	pthread_t threads[2];
 
@@ -412,7 +412,7 @@ START_TEST(each_get_has_a_ref_of_its_own_at_whatever_instruction_a_walk_ends_its
 	void *(*volatile get_ref)(tide_pool *, tide_ref *) = tide_get_ref;
 	struct sigaction action = { .sa_handler = sweep_and_get };
 
-	swept.pool = NEW_POOL("sweep", 64, .flags = 0);
+	swept.pool = NEW_POOL("sweep", 64);
 	tide_set_misuse_handler(ignore_reentered, NULL);
 	ck_assert_int_eq(sigaction(SIGTRAP, &action, NULL), 0);
 	for (unsigned i = 0; i < GETS; i++) {

@@ -60,7 +60,7 @@ get_pinned(tide_pool *pool, tide_ref *ref)
 
 START_TEST(a_pin_gives_the_owners_object)
 {
-	tide_pool *pool = NEW_POOL("pins", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("pins", 64);
 	tide_ref ref;
 	char *obj = (char *)get_pinned(pool, &ref);
 
@@ -240,7 +240,7 @@ END_TEST
 
 START_TEST(more_pins_than_there_is_room_for_are_eoverflow)
 {
-	tide_pool *pool = NEW_POOL("pins", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("pins", 64);
 	unsigned pins = 0;
 	tide_ref ref;
 	void *obj = tide_get_ref(pool, &ref);
@@ -277,7 +277,7 @@ stop_at_once(void *obj, tide_ref ref, void *arg)
 
 START_TEST(a_walk_visits_an_object_that_callers_can_pin_no_more)
 {
-	tide_pool *pool = NEW_POOL("pins", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("pins", 64);
 	void *obj, *visited = NULL;
 	tide_ref ref;
 
@@ -296,7 +296,7 @@ END_TEST
 START_TEST(destroy_is_ebusy_while_pins_remain)
 {
 	struct seen seen = { 0 };
-	tide_pool *pool = NEW_POOL("pins", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("pins", 64);
 	tide_ref ref;
 	void *obj = get_pinned(pool, &ref);
 
@@ -382,7 +382,7 @@ pin_objects(void *arg)
 
 START_TEST(a_pinned_object_never_vanishes_while_its_owner_puts_and_gets)
 {
-	struct shared shared = { .pool = NEW_POOL("shared", 128, .flags = 0) };
+	struct shared shared = { .pool = NEW_POOL("shared", 128) };
 	pthread_t threads[3];
 
 	for (unsigned i = 0; i < 2; i++)

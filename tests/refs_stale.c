@@ -35,7 +35,7 @@ get_ref(tide_pool *pool, tide_ref *ref)
 
 START_TEST(a_ref_is_live_from_get_to_put)
 {
-	tide_pool *pool = NEW_POOL("refs", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("refs", 64);
 	tide_ref refs[500];
 	void *objs[500];
 
@@ -62,7 +62,7 @@ END_TEST
 
 START_TEST(a_stale_ref_is_no_misuse)
 {
-	tide_pool *pool = NEW_POOL("refs", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("refs", 64);
 	struct seen seen = { 0 };
 	struct tide_stats all;
 	tide_ref ref;
@@ -80,7 +80,7 @@ END_TEST
 
 START_TEST(a_stale_ref_never_names_the_next_object_in_the_same_place)
 {
-	tide_pool *pool = NEW_POOL("refs", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("refs", 64);
 	static tide_ref refs[ROUNDS(20000)];
 	void *obj, *first = NULL;
 	unsigned in_place = 0;
@@ -197,7 +197,7 @@ try_all_kinds_of_bits(tide_pool *pool, tide_ref real)
 
 START_TEST(any_bits_may_be_given_before_the_first_get)
 {
-	tide_pool *pool = NEW_POOL("refs", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("refs", 64);
 
 	try_all_kinds_of_bits(pool, 0);
 	end_pool(pool);
@@ -209,7 +209,7 @@ START_TEST(any_bits_may_be_given_beside_a_live_object)
 	static const size_t sizes[] = { 1, 64, 5000, 100000, 3 * MIB };
 
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
-		tide_pool *pool = NEW_POOL("refs", sizes[i], .flags = 0);
+		tide_pool *pool = NEW_POOL("refs", sizes[i]);
 		tide_ref ref;
 		void *obj = get_ref(pool, &ref);
 
@@ -231,7 +231,7 @@ START_TEST(a_ref_of_another_pool_is_stale)
 	void *objs[LENGTH(sizes)];
 
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
-		pools[i] = NEW_POOL("refs", sizes[i], .flags = 0);
+		pools[i] = NEW_POOL("refs", sizes[i]);
 		objs[i] = get_ref(pools[i], &refs[i]);
 	}
 	for (size_t i = 0; i < LENGTH(sizes); i++)
@@ -249,7 +249,7 @@ END_TEST
 
 START_TEST(ref_of_what_is_no_live_object_is_0)
 {
-	tide_pool *pool = NEW_POOL("refs", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("refs", 64);
 	char *obj = tide_get(pool);
 	char local;
 	void *block = malloc(64);
@@ -341,7 +341,7 @@ START_TEST(refs_outlive_slots_that_retire)
 	static const size_t sizes[] = { 64, 5000, 100000 };
 
 	for (size_t s = 0; s < LENGTH(sizes); s++) {
-		tide_pool *pool = NEW_POOL("retire", sizes[s], .flags = 0);
+		tide_pool *pool = NEW_POOL("retire", sizes[s]);
 		void *first = NULL, *obj;
 
 		for (size_t i = 0; i < LENGTH(refs); i++) {
@@ -390,7 +390,7 @@ END_TEST
 
 START_TEST(put_ref_used_clears_what_was_dirtied)
 {
-	tide_pool *pool = NEW_POOL("used", 300, .flags = 0);
+	tide_pool *pool = NEW_POOL("used", 300);
 
 	for (size_t used = 0; used <= 300; used++) {
 		tide_ref ref;
@@ -429,7 +429,7 @@ race_to_put(void *arg)
 
 START_TEST(of_threads_that_put_one_ref_one_succeeds)
 {
-	tide_pool *pool = NEW_POOL("race", 64, .flags = 0);
+	tide_pool *pool = NEW_POOL("race", 64);
 	pthread_barrier_t barrier;
 	_Atomic unsigned won = 0;
 	struct racer racers[3];

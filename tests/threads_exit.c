@@ -68,10 +68,10 @@ START_TEST(objects_held_to_the_end_are_put_by_later_destructors)
 	struct tide_stats stats;
 
 	setenv("TIDENUMA", "fake=2", 1);
-	holder.pools[0] = NEW_POOL("plain", 64, .flags = 0);
+	holder.pools[0] = NEW_POOL("plain", 64);
 	holder.pools[1] = NEW_POOL("hooked", 64, .reset = reset_hook);
 	holder.pools[2] = NEW_POOL("wiped", 300, .reset = tide_reset_wipe);
-	holder.pools[3] = NEW_POOL("large", 70000, .flags = 0);
+	holder.pools[3] = NEW_POOL("large", 70000);
 	ck_assert_int_eq(pthread_key_create(&late_key, put_late), 0);
 	for (unsigned i = 0; i < 5; i++) {
 		holder.rounds = 0;
