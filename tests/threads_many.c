@@ -26,7 +26,10 @@
 #define GROWTH_MAX  ((size_t)2 << 20) /* 20 bytes a thread would show */
 #define STACK_BYTES ((size_t)128 << 10)
 
-/* With few generations slots are used up, and others take their place. */
+/*
+ * With few generations slots are used up, and others take their place: up to half of a
+ * slab may be before it goes.
+ */
 #ifdef TIDEP_DEBUG
 #define RETIRES true
 #else
@@ -237,7 +240,8 @@ run_in_a_row(void)
 		     "%" PRIu64 " created, later %" PRIu64, before.created, after.created);
 	STRESS_CHECK(after.idle_objects <= before.idle_objects, "%" PRIu64 " idle, later %" PRIu64,
 		     before.idle_objects, after.idle_objects);
-	STRESS_CHECK(after.committed_bytes == before.committed_bytes,
+	STRESS_CHECK(RETIRES ? after.committed_bytes <= before.committed_bytes * 2
+			     : after.committed_bytes == before.committed_bytes,
 		     "%" PRIu64 " bytes committed, later %" PRIu64, before.committed_bytes,
 		     after.committed_bytes);
 	destroy_pools();
