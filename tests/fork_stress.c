@@ -23,7 +23,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "fork_forbid.h"
+#include "forbid.h"
 #include "fork_stress.h"
 #include "fork_tsan.h"
 

@@ -12,19 +12,15 @@
 #include "config.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/membarrier.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <tide.h>
 
+#include "forbid.h"
 #include "stress.h"
 
 #define SLEEPERS     10
@@ -177,25 +173,6 @@ work(void *arg)
 	/* The caches are full and everybody sleeps. */
 	pthread_barrier_wait(&done);
 	return NULL;
-}
-
-/* ---- seccomp -------------------------------------------------------------- */
-
-static bool
-forbid_membarrier(int err)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = 4, .filter = filter };
-
-	/* For all threads at once. */
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
-		       0;
 }
 
 /* ---- rounds --------------------------------------------------------------- */

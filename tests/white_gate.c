@@ -9,33 +9,13 @@
 #include "pool/gate.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/membarrier.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "forbid.h"
 #include "rooms.h"
-
-/* This thread's membarrier fails from now on; false: that cannot be had. */
-static bool
-refuse_membarrier(void)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0 &&
-	       syscall(__NR_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) == -1;
-}
 
 static bool
 has_membarrier(void)
@@ -182,7 +162,7 @@ START_TEST(without_membarrier_gates_are_strong_from_the_start)
 {
 	struct tidep_gate gate;
 
-	if (!refuse_membarrier()) {
+	if (!forbid_membarrier(ENOSYS)) {
 		puts("without_membarrier_...: skipped, no filter can be set");
 		return;
 	}
@@ -211,7 +191,7 @@ START_TEST(when_membarrier_starts_failing_a_gate_waits_for_its_owner)
 
 	tidep_pool_gate_start();
 	tidep_pool_gate_init(&gate);
-	if (tidep_pool_gate_is_strong() || !refuse_membarrier()) {
+	if (tidep_pool_gate_is_strong() || !forbid_membarrier(ENOSYS)) {
 		puts("when_membarrier_...: skipped, no membarrier or no filter");
 		return;
 	}
@@ -305,7 +285,7 @@ collect(unsigned rounds, unsigned refuse_at)
 	     taken < rounds || atomic_load_explicit(&shared.entries, memory_order_relaxed) < rounds;
 	     i++) {
 		if (i == refuse_at)
-			refuse_membarrier();
+			forbid_membarrier(ENOSYS);
 		tidep_pool_gate_raise(&shared.gate);
 		if (!tidep_pool_gate_barrier())
 			tidep_pool_gate_make_strong(&shared.gate);
@@ -343,7 +323,7 @@ END_TEST
 
 START_TEST(never_both_inside_without_membarrier)
 {
-	if (refuse_membarrier())
+	if (forbid_membarrier(ENOSYS))
 		run_both(ROUNDS(40000), UINT32_MAX);
 }
 END_TEST

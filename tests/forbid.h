@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* fork_forbid.h - takes membarrier away from a process, with seccomp. */
-#ifndef TESTS_FORK_FORBID_H
-#define TESTS_FORK_FORBID_H
+/* forbid.h - takes membarrier away from a process, with seccomp. */
+#ifndef TESTS_FORBID_H
+#define TESTS_FORBID_H
 
 #include <linux/filter.h>
+#include <linux/membarrier.h>
 #include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +27,8 @@ forbid_membarrier(int err)
 	/* For all threads at once. */
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
 	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
-		       0;
+		       0 &&
+	       syscall(__NR_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) == -1;
 }
 
 #endif
